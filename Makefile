@@ -1,0 +1,46 @@
+# Two commands for a machine with nothing but Python >= 3.11 (and make):
+#   make demo   ask about a shipped image, plainly and through LASER; writes evidence.png
+#   make test   lint, types, tests
+# Both make .venv first if it is not there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+QUESTION := $(BIN)/python -c 'import json; print(json.load(open("examples/scene.json"))["question"])'
+
+.PHONY: demo test lint types clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.engine
+	$(BIN)/laser-tools ask examples/scene.png "$$($(QUESTION))" --compare --save evidence.png
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache evidence.png
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "laser-tools needs Python >= 3.11: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of extras, so that the demo does not wait for the developers' tools.
+$(VENV)/.engine: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing laser-tools with its engine into $(VENV) (torch is large; minutes)."
+	$(PIP) -e '.[engine]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing laser-tools with its developers' tools into $(VENV) (torch is large; minutes)."
+	$(PIP) -e '.[dev]'
+	@touch $@

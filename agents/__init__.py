@@ -1,0 +1,1 @@
+"""Complete agents on the public surface of laser_tools."""

@@ -1,0 +1,177 @@
+"""`laser-tools ask` and `laser-tools zoom`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+
+from laser_tools.cli import console
+from laser_tools.errors import InvalidRequest
+from laser_tools.images import open_image_file
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, ZoomResult
+
+Request = TypeVar("Request", bound=BaseModel)
+ImageFile = Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(ask)
+    app.command()(zoom)
+
+
+def ask(
+    image: ImageFile,
+    question: Annotated[str, typer.Argument(help="What to ask about the image.")],
+    method: Annotated[
+        Literal["laser", "plain"], typer.Option(help="laser: look, crop, verify. plain: just ask.")
+    ] = "laser",
+    compare: Annotated[bool, typer.Option("--compare", help="Ask plainly as well.")] = False,
+    choice: Annotated[
+        list[str] | None, typer.Option(help="Allow only this answer; repeat for each.")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Look here (pixels), do not search.")
+    ] = None,
+    abstain_below: Annotated[
+        float | None, typer.Option(help='Say "not sure" if the confidence is lower (0-1).')
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 16,
+    model: console.Model = "pico",
+    device: console.Device = None,
+    options: console.Options = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Draw the evidence to this file (PNG, PDF, SVG).")
+    ] = None,
+    as_json: console.AsJson = False,
+) -> None:
+    """Ask IMAGE a QUESTION and show where the answer comes from."""
+    console.require("Asking a model in this process", "engine")
+    picture = open_image_file(image)
+    methods = ("plain", "laser") if compare else (method,)
+    requests = [
+        make(
+            AnswerRequest,
+            image=picture,
+            question=question,
+            choices=tuple(choice) if choice else None,
+            box=_box(box, picture.size),
+            method=one,
+            max_new_tokens=max_new_tokens,
+            abstain_below=abstain_below,
+        )
+        for one in methods
+    ]
+    answers = _answer(requests, model, device, options)
+    if save is not None:
+        _draw(requests[-1], answers, save)
+    if as_json:
+        found = {one.method: console.plain_data(one) for one in answers}
+        console.echo_json({"question": question, "answers": found})
+    else:
+        typer.echo("\n".join([question, *(_shown(one) for one in answers)]))
+        if save is not None:
+            typer.echo(f"wrote {save}")
+
+
+def make(kind: type[Request], **fields: object) -> Request:
+    """A request of `kind`; a field out of bounds becomes InvalidRequest with one sentence."""
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][:1]) or "request"
+        raise InvalidRequest(f"The {name} cannot be used: {first['msg']}.") from None
+
+
+def _box(text: str | None, size: tuple[int, int]) -> Box | None:
+    """The box that was typed. Raises InvalidRequest if it is none, or not inside the image."""
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = (int(part) for part in text.split(","))
+        box = Box(x0=x0, y0=y0, x1=x1, y1=y1)
+    except ValueError:
+        raise InvalidRequest("A box is X0,Y0,X1,Y1 in whole pixels, X0 < X1 and Y0 < Y1.") from None
+    if box.x1 > size[0] or box.y1 > size[1]:
+        raise InvalidRequest(f"The box must be inside the image of {size[0]}x{size[1]} pixels.")
+    return box
+
+
+def _answer(
+    requests: list[AnswerRequest], model: str, device: str | None, options: list[str] | None
+) -> list[GroundedAnswer]:
+    """One request at a time, so that the seconds of each are its own."""
+    from laser_tools.engine import LocalEngine
+
+    changed = console.options_from(options)
+    engine = LocalEngine(console.load_model(model, device), changed)
+    with console.progress(len(requests), "asking") as bar:
+        answers = []
+        for request in requests:
+            answers += engine.answer([request])
+            bar.update()
+    return answers
+
+
+def _draw(request: AnswerRequest, answers: list[GroundedAnswer], path: Path) -> None:
+    from laser_tools.figure import evidence_figure
+
+    plain = answers[0] if len(answers) > 1 else None
+    evidence_figure(request.image, answers[-1], plain, path, request.question)
+
+
+def _shown(answer: GroundedAnswer) -> str:
+    """A headline, and below it where the answer comes from and what it took."""
+    sure = "not calibrated" if answer.confidence is None else f"{answer.confidence:.2f}"
+    lines = [f"  {answer.method:<12}{answer.answer!r:<14} confidence {sure}, route {answer.route}"]
+    if answer.localisation is not None:
+        lines.append(f"    layer     {answer.localisation.layer_idx} (chosen by VAQ)")
+    lines += [f"    evidence  {_pixels(one.box)}" for one in answer.evidence]
+    if answer.crop_box is not None:
+        lines.append(f"    crop      {_pixels(answer.crop_box)}")
+    return "\n".join([*lines, f"    seconds   {seconds(answer.timings_s)}"])
+
+
+def _pixels(box: Box) -> str:
+    return f"x {box.x0}-{box.x1}, y {box.y0}-{box.y1} px"
+
+
+def seconds(timings_s: dict[str, float]) -> str:
+    """Stage times in one line."""
+    return ", ".join(f"{stage} {spent:.3f}" for stage, spent in timings_s.items())
+
+
+def zoom(
+    image: ImageFile,
+    what: Annotated[str, typer.Argument(help='What to look for, e.g. "the red star".')],
+    n_regions: Annotated[int, typer.Option(help="How many places at most.")] = 1,
+    model: console.Model = "pico",
+    device: console.Device = None,
+    options: console.Options = None,
+    as_json: console.AsJson = False,
+) -> None:
+    """Find WHAT in IMAGE: evidence boxes and the crops around them."""
+    console.require("Looking with a model in this process", "engine")
+    request = make(ZoomRequest, image=open_image_file(image), what=what, n_regions=n_regions)
+    from laser_tools.engine import LocalEngine
+
+    changed = console.options_from(options)
+    result = LocalEngine(console.load_model(model, device), changed).zoom([request])[0]
+    if as_json:
+        console.echo_json({"what": what, **console.plain_data(result)})
+    else:
+        typer.echo("\n".join([what, *_places(result)]))
+
+
+def _places(result: ZoomResult) -> list[str]:
+    lines = [f"  layer {result.localisation.layer_idx} (chosen by VAQ)"]
+    for i, (one, crop) in enumerate(zip(result.evidence, result.crop_boxes, strict=True), 1):
+        lines.append(f"  {i}  {_pixels(one.box)}  ({100 * one.score:.0f} % of the attention)")
+        lines.append(f"     crop {_pixels(crop)}")
+    if not result.evidence:
+        lines.append("  nothing: the words changed nothing in where the model looks")
+    return [*lines, f"  seconds {seconds(result.timings_s)}"]

@@ -1,0 +1,113 @@
+"""What every command shares: parameters, progress, JSON, a sentence for what is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import BaseModel
+
+from laser_tools.errors import InvalidRequest, MissingExtra
+
+if TYPE_CHECKING:
+    from laser_tools.options import LaserOptions
+    from laser_tools.vlm.load import VLM
+
+EXTRAS = {
+    "engine": ("torch", "transformers", "matplotlib", "tqdm", "numpy"),
+    "train": ("sklearn",),
+}
+"""What each extra brings; the first one missing is enough to name the extra."""
+
+Split = Literal["train", "validation", "test"]
+
+Model = Annotated[
+    str, typer.Option(help="The embedded model's name, or the folder of a local model.")
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--options", metavar="KEY=VALUE", help="Change one LaserOptions field; may be repeated."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result as JSON to this file (- = stdout).")
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same items.")]
+
+
+def require(what: str, *extras: Literal["engine", "train"]) -> None:
+    """Raise MissingExtra if a module that `what` needs is not installed; imports nothing."""
+    for extra in extras:
+        if any(importlib.util.find_spec(module) is None for module in EXTRAS[extra]):
+            raise MissingExtra(what, extra)
+
+
+def progress(total: int, what: str) -> Any:  # noqa: ANN401 (a tqdm bar; tqdm has no types)
+    """A bar on stderr that appears if the work takes longer than a second."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=what, delay=1.0, file=sys.stderr, leave=False)
+
+
+def load_model(model: str, device: str | None) -> VLM:
+    """The VLM, with a bar of ours in place of transformers' own.
+
+    Raises ModelUnavailable, or InvalidRequest for a device that is not there.
+    """
+    with progress(1, "loading the model") as bar:
+        import torch
+        from transformers.utils import logging
+
+        from laser_tools.vlm.load import load_vlm
+
+        if device is not None and not _has_device(torch, device):
+            raise InvalidRequest(f"This machine has no device '{device}' that torch can use.")
+        logging.disable_progress_bar()
+        vlm = load_vlm(model, device=device)
+        bar.update()
+    return vlm
+
+
+def _has_device(torch: ModuleType, device: str) -> bool:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # no such name; torch was built without that backend
+        return False
+    return True
+
+
+def options_from(pairs: list[str] | None) -> LaserOptions:
+    """The default options changed by KEY=VALUE texts. Raises InvalidRequest."""
+    from laser_tools.evaluation.arms import with_overrides
+    from laser_tools.options import LaserOptions
+
+    return with_overrides(LaserOptions(), pairs or [])
+
+
+def plain_data(result: BaseModel) -> Any:  # noqa: ANN401 (whatever JSON holds)
+    """A result as JSON data; infinite numbers become null."""
+    return json.loads(result.model_dump_json())
+
+
+def echo_json(data: object) -> None:
+    """Print JSON on stdout."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def write_json(data: object, path: Path) -> None:
+    """Write JSON to `path`, or to stdout if it is "-"."""
+    if str(path) == "-":
+        echo_json(data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,96 @@
+"""LocalEngine: the model in this process. Batch first, stateless between calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from laser_tools.errors import InvalidRequest
+from laser_tools.grounding.confidence import features
+from laser_tools.methods import Method, laser, plain
+from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.vlm.load import VLM, load_vlm
+
+METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
+NOT_SURE = "not sure"
+
+RequestT = TypeVar("RequestT", AnswerRequest, ZoomRequest)
+ResultT = TypeVar("ResultT", GroundedAnswer, ZoomResult)
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """A function of (model, requests, options); requests are served `batch_size` at a time.
+
+    It may be called from several threads; their batches take turns on the model.
+    """
+
+    vlm: VLM
+    options: LaserOptions = field(default_factory=LaserOptions)
+    batch_size: int = 16
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "pico",
+        options: LaserOptions | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> LocalEngine:
+        """The engine over the model in a folder, or over the embedded "pico".
+
+        Raises ModelUnavailable if there is no model that we can load.
+        """
+        return cls(load_vlm(model, device=device, dtype=dtype), options or LaserOptions())
+
+    def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
+        """One answer per request, in order. Raises InvalidRequest for one that cannot be served."""
+        for request in requests:
+            _check_box(request)
+        results: dict[int, GroundedAnswer] = {}
+        for name, method in METHODS.items():
+            chosen = [i for i, request in enumerate(requests) if request.method == name]
+            answers = self._batched(method, [requests[i] for i in chosen])
+            results |= dict(zip(chosen, answers, strict=True))
+        return [self._judged(request, results[i]) for i, request in enumerate(requests)]
+
+    def zoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
+        """Where to look, one result per request, in order."""
+        return self._batched(laser.zoom, requests)
+
+    def _batched(
+        self,
+        method: Callable[[VLM, Sequence[RequestT], LaserOptions], list[ResultT]],
+        requests: Sequence[RequestT],
+    ) -> list[ResultT]:
+        starts = range(0, len(requests), self.batch_size)
+        batches = [requests[start : start + self.batch_size] for start in starts]
+        results: list[ResultT] = []
+        for batch in batches:
+            with self.vlm.lock:
+                results += method(self.vlm, batch, self.options)
+        return results
+
+    def _judged(self, request: AnswerRequest, answer: GroundedAnswer) -> GroundedAnswer:
+        """The answer with its probability, and withheld where the caller asked for more."""
+        calibration = self.vlm.calibration
+        if calibration is None:
+            return answer
+        confidence = calibration.probability(features(answer), answer.route)
+        judged = answer.model_copy(update={"confidence": confidence})
+        least = request.abstain_below
+        if confidence is None or least is None or confidence >= least:
+            return judged
+        return judged.model_copy(update={"answer": NOT_SURE, "abstained": True})
+
+
+def _check_box(request: AnswerRequest) -> None:
+    width, height = request.image.size
+    if request.box is not None and (request.box.x1 > width or request.box.y1 > height):
+        raise InvalidRequest(f"The box reaches outside the image of {width}x{height} pixels.")

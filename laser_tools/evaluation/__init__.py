@@ -1,0 +1,3 @@
+"""Benchmarks: metrics, the MicroScenes bench, option sweeps, calibration, and their pictures."""
+
+from __future__ import annotations

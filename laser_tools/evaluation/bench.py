@@ -1,0 +1,190 @@
+"""The MicroScenes bench: plain, fixed layer, LASER and oracle on the same items."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from laser_tools.errors import InvalidRequest
+from laser_tools.evaluation import report
+from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, batches, run_arm
+from laser_tools.evaluation.metrics import map_share
+from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+
+if TYPE_CHECKING:
+    from laser_tools.pico.items import Item
+
+METHODS = ("plain", "fixed-layer", "laser", "oracle")
+FIXED_LAYER_SHARE = 14 / 32  # the layer most RefCOCO queries choose (arXiv 2602.04304)
+TIMED_QUESTIONS = 48  # asked one at a time, for the time ratio
+
+
+@dataclass(frozen=True)
+class Maps:
+    """One question's maps at the layer LASER chose: grids (rows, columns), >= 0, over `box`."""
+
+    grids: Mapping[str, np.ndarray]  # "raw", "relative", "contrastive"
+    box: Box
+
+
+class Subject(Protocol):
+    """The model under test, as the bench sees it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def n_layers(self) -> int: ...
+
+    def ask(self, requests: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
+        """Answers in the order of the requests."""
+        ...
+
+    def maps(self, items: Sequence[Item], options: LaserOptions) -> list[Maps]:
+        """The attention maps of each item's question, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to run. `fixed_layer` None is the layer at 14/32 of the model's depth."""
+
+    split: str
+    seed: int = 0
+    methods: tuple[str, ...] = METHODS
+    options: LaserOptions = field(default_factory=LaserOptions)
+    fixed_layer: int | None = None
+    batch_size: int = BATCH_SIZE
+    timed: int = TIMED_QUESTIONS
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One question asked alone, plain and through LASER: seconds, and the route LASER took."""
+
+    route: str
+    plain_s: float
+    laser_s: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What has been counted so far; the lists grow."""
+
+    outcomes: dict[str, list[Outcome]]
+    shares: dict[str, list[float]] = field(default_factory=dict)
+    timed: list[Timed] = field(default_factory=list)
+
+
+def bench(
+    subject: Subject,
+    items: Iterable[Item],
+    setup: Setup,
+    progress: Callable[[int], object] = lambda done: None,
+) -> report.BenchReport:
+    """Run `setup.methods` on `items`; `progress` is told how many items are done since.
+
+    Raises InvalidRequest on a method it does not know.
+    """
+    arms = _arms(setup, subject.n_layers)
+    tally = Tally({arm.name: [] for arm in arms})
+    for batch in batches(items, setup.batch_size):
+        for arm in arms:
+            tally.outcomes[arm.name] += run_arm(subject.ask, arm, batch)
+        if "laser" in setup.methods:
+            _aggregate(subject, batch, setup.options, tally.shares)
+            tally.timed.extend(_time(subject, batch[: setup.timed - len(tally.timed)], setup))
+        progress(len(batch))
+    return _report(subject, setup, tally)
+
+
+def _arms(setup: Setup, n_layers: int) -> list[Arm]:
+    fixed = setup.options.model_copy(update={"layer": fixed_layer(setup, n_layers)})
+    known = {
+        "plain": Arm("plain", setup.options, "plain"),
+        "fixed-layer": Arm("fixed-layer", fixed),
+        "laser": Arm("laser", setup.options),
+        "oracle": Arm("oracle", setup.options, "oracle"),
+    }
+    unknown = [name for name in setup.methods if name not in known]
+    if unknown or not setup.methods:
+        raise InvalidRequest(f"The methods are {', '.join(known)}; not {', '.join(unknown)!r}.")
+    return [known[name] for name in setup.methods]
+
+
+def fixed_layer(setup: Setup, n_layers: int) -> int:
+    """The layer of the fixed-layer baseline."""
+    if setup.fixed_layer is not None:
+        return setup.fixed_layer
+    return round(FIXED_LAYER_SHARE * n_layers)
+
+
+def _aggregate(
+    subject: Subject, batch: Sequence[Item], options: LaserOptions, shares: dict[str, list[float]]
+) -> None:
+    """Add each map's share of mass in the true boxes, and the share an even map would have."""
+    found = [item for item in batch if item.evidence]
+    for item, maps in zip(found, subject.maps(found, options) if found else [], strict=True):
+        even = {"even": np.ones_like(next(iter(maps.grids.values())))}
+        for kind, grid in {**maps.grids, **even}.items():
+            shares.setdefault(kind, []).append(map_share(grid, maps.box, item.evidence))
+
+
+def _time(subject: Subject, items: Sequence[Item], setup: Setup) -> list[Timed]:
+    """Ask each item alone, plain and through LASER."""
+    timed = []
+    for item in items:
+        plain, laser = (
+            run_arm(subject.ask, Arm(name, setup.options, name), [item])[0]
+            for name in ("plain", "laser")
+        )
+        timed.append(Timed(laser.result.route, plain.wall_s, laser.wall_s))
+    return timed
+
+
+def _report(subject: Subject, setup: Setup, tally: Tally) -> report.BenchReport:
+    methods = {name: report.method_report(done) for name, done in tally.outcomes.items()}
+    laser = tally.outcomes.get("laser")
+    basic = report.BenchReport(
+        n=len(next(iter(tally.outcomes.values()))),
+        seed=setup.seed,
+        split=setup.split,
+        model=subject.name,
+        options=setup.options.model_dump(),
+        fixed_layer=fixed_layer(setup, subject.n_layers),
+        methods=methods,
+        gap_closed=report.gaps(methods),
+        attention_aggregation={k: float(np.mean(v)) for k, v in tally.shares.items()},
+        time_ratio=time_ratios(tally.timed),
+    )
+    if not laser:
+        return basic
+    return basic.model_copy(
+        update={
+            "box_hit_rate": methods["laser"].box_hit_rate.get(report.OVERALL),
+            "layers": report.layer_counts(laser),
+            "calibration": report.calibration_report(laser),
+        }
+    )
+
+
+def time_ratios(timed: Sequence[Timed]) -> dict[str, report.TimeRatio]:
+    """LASER/plain by the route LASER took, and over all questions."""
+    groups = {report.OVERALL: list(timed)} if timed else {}
+    for one in timed:
+        groups.setdefault(one.route, []).append(one)
+    return {route: _ratio(group) for route, group in groups.items()}
+
+
+def _ratio(group: Sequence[Timed]) -> report.TimeRatio:
+    return report.TimeRatio(
+        n=len(group),
+        median=statistics.median(one.laser_s / one.plain_s for one in group),
+        laser_s=statistics.median(one.laser_s for one in group),
+        plain_s=statistics.median(one.plain_s for one in group),
+    )

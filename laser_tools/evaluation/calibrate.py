@@ -1,0 +1,152 @@
+"""Fit the logistic that turns margins into a probability, and say how well it holds.
+
+Two thirds of the questions are fitted on; the rest, which the fit has not seen, give the reported
+ECE and AUROC. What is stored is the fit that was measured, not a later one on everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laser_tools.errors import InvalidRequest, MissingExtra
+from laser_tools.evaluation import metrics
+from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Ask, Outcome, batches, run_arm
+from laser_tools.evaluation.report import softmax_confidence
+from laser_tools.grounding.confidence import (
+    ANY_ROUTE,
+    Calibration,
+    HeldOut,
+    Logistic,
+    features,
+)
+from laser_tools.options import LaserOptions
+
+if TYPE_CHECKING:
+    from laser_tools.pico.items import Item
+
+FILE_NAME = "calibration.json"
+MIN_PER_ROUTE = 100  # a route with fewer answers, or with one class only, shares ANY_ROUTE
+MIN_ANSWERS = 60
+BLOCK = 6  # MicroScenes asks its six types in turn; a block holds one of each
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One answer as the fit sees it."""
+
+    route: str
+    features: dict[str, float]
+    softmax: float
+    right: bool
+
+
+def judge(
+    ask: Ask,
+    items: Iterable[Item],
+    options: LaserOptions,
+    progress: Callable[[int], object] = lambda done: None,
+) -> list[list[Judged]]:
+    """Per item its plain and its LASER answer, in the order of the items."""
+    arms = (Arm("plain", options, "plain"), Arm("laser", options, "laser"))
+    pairs: list[list[Judged]] = []
+    for batch in batches(items, BATCH_SIZE):
+        answers = [run_arm(ask, arm, batch) for arm in arms]
+        pairs += [[_judged(one) for one in pair] for pair in zip(*answers, strict=True)]
+        progress(len(batch))
+    return pairs
+
+
+def _judged(outcome: Outcome) -> Judged:
+    found = features(outcome.result)
+    return Judged(outcome.result.route, found, softmax_confidence(outcome), outcome.right)
+
+
+def calibrate(pairs: Sequence[Sequence[Judged]], model_hash: str, split: str) -> Calibration:
+    """The calibration of `model_hash` from `judge`'s answers, with its held-out figures.
+
+    The last pair member's route (LASER's answers) gives the held-out figures. Raises
+    InvalidRequest on too few answers, or if none was wrong; MissingExtra without scikit-learn.
+    """
+    fitted = [pair for i, pair in enumerate(pairs) if (i // BLOCK) % 3 < 2]
+    unseen = [pair[-1] for i, pair in enumerate(pairs) if (i // BLOCK) % 3 == 2]
+    laser = _usable([pair[-1] for pair in fitted])
+    if len(laser) < MIN_ANSWERS or not _two_classes(laser):
+        raise InvalidRequest(
+            f"A calibration needs at least {MIN_ANSWERS} answers, right and wrong ones; "
+            f"there are {len(laser)} to fit on."
+        )
+    names = tuple(laser[0].features)
+    routes = {ANY_ROUTE: _fit(laser, names)}
+    by_route = _by_route([one for pair in fitted for one in pair])
+    routes |= {route: _fit(group, names) for route, group in by_route.items()}
+    fit = Calibration(
+        model_hash=model_hash, n=len(laser), split=split, features=names, routes=routes
+    )
+    return fit.model_copy(update={"held_out": held_out(fit, _usable(unseen))})
+
+
+def _usable(answers: Iterable[Judged]) -> list[Judged]:
+    """Answers with finite features (a sole allowed choice has an infinite margin)."""
+    return [a for a in answers if a.features and np.isfinite(list(a.features.values())).all()]
+
+
+def _two_classes(answers: Sequence[Judged]) -> bool:
+    return len({one.right for one in answers}) == 2
+
+
+def _by_route(answers: Iterable[Judged]) -> dict[str, list[Judged]]:
+    """The routes that have answers enough for a logistic of their own."""
+    groups: dict[str, list[Judged]] = {}
+    for one in _usable(answers):
+        groups.setdefault(one.route, []).append(one)
+    return {
+        route: group
+        for route, group in groups.items()
+        if len(group) >= MIN_PER_ROUTE and _two_classes(group)
+    }
+
+
+def _fit(answers: Sequence[Judged], names: Sequence[str]) -> Logistic:
+    """Logistic regression on standardised features, L2 with C = 1 (scikit-learn)."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        raise MissingExtra("Calibration", "train") from None
+    matrix = np.array([[one.features[name] for name in names] for one in answers])
+    scaler = StandardScaler().fit(matrix)  # gives a constant feature the scale 1
+    model = LogisticRegression(C=1.0, max_iter=1000)
+    model.fit(scaler.transform(matrix), [one.right for one in answers])
+    return Logistic(
+        mean=tuple(scaler.mean_.tolist()),
+        scale=tuple(scaler.scale_.tolist()),
+        weights=tuple(model.coef_[0].tolist()),
+        intercept=float(model.intercept_[0]),
+    )
+
+
+def held_out(fit: Calibration, unseen: Sequence[Judged]) -> HeldOut | None:
+    """ECE and AUROC of `fit` on answers it was not fitted on; None without any."""
+    sure = [(fit.probability(one.features, one.route), one) for one in unseen]
+    covered = [(p, one) for p, one in sure if p is not None]
+    if not covered:
+        return None
+    confidences, right = [p for p, _ in covered], [one.right for _, one in covered]
+    return HeldOut(
+        n=len(covered),
+        ece=metrics.expected_calibration_error(metrics.reliability(confidences, right)),
+        auroc=metrics.auroc(confidences, right),
+        auroc_softmax=metrics.auroc([one.softmax for _, one in covered], right),
+    )
+
+
+def store(calibration: Calibration, folder: Path) -> Path:
+    """Write readable JSON beside the model; returns the file."""
+    path = folder / FILE_NAME
+    path.write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return path

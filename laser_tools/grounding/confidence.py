@@ -1,0 +1,106 @@
+"""Margins -> the probability that the answer is right, where a calibration exists.
+
+No calibration for this very model means no number: the margins stay, a probability is not invented.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import model_validator
+
+from laser_tools.schema import Frozen, GroundedAnswer, TokenMargin
+
+ANY_ROUTE = "any"
+"""The key of a logistic that serves every route without one of its own."""
+
+
+def features(answer: GroundedAnswer) -> dict[str, float]:
+    """Named numbers that say how clearly `answer` won; empty if no token was decided.
+
+    Units: logits (margins), natural logarithm (log probabilities), shares of the map's mass.
+    """
+    if not answer.margins:
+        return {}
+    margins = [m.margin for m in answer.margins]
+    logs = [math.log(max(m.probability, 1e-12)) for m in answer.margins]
+    return {
+        "margin_first": margins[0],
+        "margin_min": min(margins),
+        "log_probability_sum": sum(logs),
+        "log_probability_min": min(logs),
+        "n_tokens": float(len(margins)),
+        "evidence_share": max((e.score for e in answer.evidence), default=0.0),
+        **_vat_features(answer.margins),
+    }
+
+
+def _vat_features(margins: Sequence[TokenMargin]) -> dict[str, float]:
+    vat = [m.vat_margin for m in margins if m.vat_margin is not None] or [0.0]
+    return {"vat_margin_first": vat[0], "vat_margin_min": min(vat)}
+
+
+class Logistic(Frozen):
+    """probability = sigmoid(intercept + sum of weight * (feature - mean) / scale)."""
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Logistic:
+        if not len(self.mean) == len(self.scale) == len(self.weights):
+            raise ValueError("mean, scale and weights must have the same length.")
+        if any(scale <= 0 for scale in self.scale):
+            raise ValueError("Every scale must be above zero.")
+        return self
+
+    def probability(self, values: Sequence[float]) -> float:
+        """The probability for feature `values`, in the order the weights have."""
+        pieces = zip(values, self.mean, self.scale, self.weights, strict=True)
+        logit = self.intercept + sum(w * (x - m) / s for x, m, s, w in pieces)
+        return 0.5 * (1.0 + math.tanh(0.5 * logit))
+
+
+class HeldOut(Frozen):
+    """How the fit did on `n` items of the same split that it had not seen."""
+
+    n: int
+    ece: float
+    auroc: float | None  # None: all right, or all wrong
+    auroc_softmax: float | None  # the answer's softmax probability, on the same items
+
+
+class Calibration(Frozen):
+    """Fitted on `n` items of `split` for the model whose safetensors hash to `model_hash`."""
+
+    model_hash: str
+    n: int
+    split: str
+    features: tuple[str, ...]
+    routes: dict[str, Logistic]  # a route's name, or ANY_ROUTE
+    held_out: HeldOut | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Calibration:
+        if any(len(one.weights) != len(self.features) for one in self.routes.values()):
+            raise ValueError("Every logistic needs one weight per feature.")
+        return self
+
+    @classmethod
+    def load(cls, path: Path, model_hash: str) -> Calibration | None:
+        """The calibration at `path`, or None if there is none or it is another model's."""
+        if not path.is_file():
+            return None
+        found = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        return found if found.model_hash == model_hash else None
+
+    def probability(self, values: Mapping[str, float], route: str) -> float | None:
+        """The probability for the named `values`; None if route or a feature is not covered."""
+        logistic = self.routes.get(route) or self.routes.get(ANY_ROUTE)
+        if logistic is None or not set(self.features) <= set(values):
+            return None
+        return logistic.probability([values[name] for name in self.features])

@@ -1,0 +1,167 @@
+"""Map -> boxes: the one place where grid and pixel frames meet.
+
+A map is (h, w) over `map_box`, the part of the image that the visual tokens cover; boxes are
+integer pixels of the upright original image. Con-ViCrop: LASER, arXiv 2602.04304, section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, floor
+
+import torch
+from torch import Tensor
+
+from laser_tools.options import BoxRule, LaserOptions
+from laser_tools.schema import Box, Evidence
+
+Cells = frozenset[tuple[int, int]]
+"""Grid cells as (row, column)."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where to look: tight evidence, best first, the crop, and what the negative view hides."""
+
+    evidence: tuple[Evidence, ...]
+    crop: Box
+    masked: tuple[Box, ...]
+
+
+def find_region(
+    heat: Tensor, map_box: Box, image_size: tuple[int, int], options: LaserOptions
+) -> Region | None:
+    """The region of the top patches of `heat` (h, w); None where the map is zero everywhere."""
+    cells = top_patches(heat, options.k_patch)
+    if not cells:
+        return None
+    parts = connected(cells, heat)
+    grid_hw = (heat.shape[0], heat.shape[1])
+    evidence = tuple(_evidence(part, heat, map_box) for part in parts[: options.max_evidence])
+    anchor = _anchor(options.box_rule, cells, parts[0], heat, map_box)
+    return Region(
+        evidence=evidence,
+        crop=crop_around(anchor, image_size, options, cover=options.box_rule == "cover"),
+        masked=tuple(cells_box(frozenset({cell}), grid_hw, map_box) for cell in sorted(cells)),
+    )
+
+
+def find_regions(
+    heat: Tensor, map_box: Box, image_size: tuple[int, int], options: LaserOptions, n_regions: int
+) -> list[Region]:
+    """At most `n_regions` regions by greedy suppression: take the best place, clear it, repeat."""
+    rest, regions = heat.clone(), list[Region]()
+    while len(regions) < n_regions and (cells := top_patches(rest, options.k_patch)):
+        part = connected(cells, rest)[0]
+        evidence = _evidence(part, heat, map_box)
+        crop = crop_around(evidence.box, image_size, options, cover=False)
+        regions.append(Region(evidence=(evidence,), crop=crop, masked=(evidence.box,)))
+        _clear(rest, part)
+    return regions
+
+
+def region_of_box(box: Box, image_size: tuple[int, int], options: LaserOptions) -> Region:
+    """The region of a box the caller gave: the same crop rule, grown where the box is larger."""
+    crop = crop_around(box, image_size, options, cover=True)
+    return Region(evidence=(Evidence(box=box, score=1.0),), crop=crop, masked=(box,))
+
+
+def top_patches(heat: Tensor, k_patch: float) -> Cells:
+    """The `k_patch` share of the cells of `heat` (h, w): at least one, all above zero."""
+    k = max(1, round(k_patch * heat.numel()))
+    found = heat.flatten().topk(min(k, heat.numel()))
+    flat = found.indices[found.values > 0].tolist()
+    return frozenset(divmod(int(index), heat.shape[1]) for index in flat)
+
+
+def connected(cells: Cells, heat: Tensor) -> list[Cells]:
+    """The 8-connected parts of `cells`, the one with the largest mass in `heat` first."""
+    left, parts = set(cells), list[Cells]()
+    while left:
+        part, frontier = set[tuple[int, int]](), [min(left)]
+        while frontier:
+            cell = frontier.pop()
+            if cell in left:
+                left.discard(cell)
+                part.add(cell)
+                frontier.extend(_neighbours(cell))
+        parts.append(frozenset(part))
+    return sorted(parts, key=lambda part: (-_mass(part, heat), min(part)))
+
+
+def cells_box(cells: Cells, grid_hw: tuple[int, int], map_box: Box) -> Box:
+    """The smallest box of whole pixels around `cells` of a grid over `map_box`."""
+    rows, columns = [r for r, _ in cells], [c for _, c in cells]
+    h, w = grid_hw
+    return Box(
+        x0=map_box.x0 + floor(min(columns) * map_box.width / w),
+        y0=map_box.y0 + floor(min(rows) * map_box.height / h),
+        x1=map_box.x0 + ceil((max(columns) + 1) * map_box.width / w),
+        y1=map_box.y0 + ceil((max(rows) + 1) * map_box.height / h),
+    )
+
+
+def crop_around(
+    anchor: Box, image_size: tuple[int, int], options: LaserOptions, *, cover: bool
+) -> Box:
+    """A crop of `crop_ratio` of each side, at least `min_crop_px` or the side, centred on `anchor`.
+
+    It is moved, never shrunk, to stay inside the image; with `cover` it grows to hold `anchor`.
+    """
+    width, height = image_size
+    x0, x1 = _span(anchor.x0, anchor.x1, width, options, cover=cover)
+    y0, y1 = _span(anchor.y0, anchor.y1, height, options, cover=cover)
+    return Box(x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def _span(low: int, high: int, side: int, options: LaserOptions, *, cover: bool) -> tuple[int, int]:
+    wanted = max(round(options.crop_ratio * side), options.min_crop_px, high - low if cover else 1)
+    length = min(wanted, side)
+    start = min(max((low + high - length) // 2, 0), side - length)
+    return start, start + length
+
+
+def _anchor(rule: BoxRule, cells: Cells, best: Cells, heat: Tensor, map_box: Box) -> Box:
+    """What the crop is centred on.
+
+    `bounding` and `cover`: the box of all top patches; `component`: of the best connected part of
+    them; `centre`: the cell at their centre of mass.
+    """
+    grid_hw = (heat.shape[0], heat.shape[1])
+    if rule == "centre":
+        return cells_box(frozenset({_centre_of_mass(cells, heat)}), grid_hw, map_box)
+    return cells_box(best if rule == "component" else cells, grid_hw, map_box)
+
+
+def _centre_of_mass(cells: Cells, heat: Tensor) -> tuple[int, int]:
+    mass = _mass(cells, heat)
+    row = sum(r * float(heat[r, c]) for r, c in cells) / mass
+    column = sum(c * float(heat[r, c]) for r, c in cells) / mass
+    return round(row), round(column)
+
+
+def _evidence(part: Cells, heat: Tensor, map_box: Box) -> Evidence:
+    box = cells_box(part, (heat.shape[0], heat.shape[1]), map_box)
+    return Evidence(box=box, score=_mass(part, heat) / float(heat.sum()))
+
+
+def _mass(cells: Cells, heat: Tensor) -> float:
+    rows, columns = zip(*cells, strict=True)
+    return float(heat[torch.tensor(rows), torch.tensor(columns)].sum())
+
+
+def _neighbours(cell: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    row, column = cell
+    for down, right in product((-1, 0, 1), repeat=2):
+        yield row + down, column + right
+
+
+def _clear(heat: Tensor, part: Cells) -> None:
+    """Zero `part` and the cells that touch it, so that its rim is not the next region."""
+    h, w = heat.shape
+    for cell in part:
+        for row, column in _neighbours(cell):
+            if 0 <= row < h and 0 <= column < w:
+                heat[row, column] = 0.0

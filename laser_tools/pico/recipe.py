@@ -1,0 +1,139 @@
+"""pico's recipe: draw views, then tower, bind, text, align, joint. Every stage can resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from laser_tools.pico.batches import EASY, FULL, Diet
+from laser_tools.pico.draw_store import draw_store
+from laser_tools.pico.stages import (
+    Metrics,
+    Parts,
+    World,
+    align_step,
+    joint_step,
+    text_step,
+    tower_step,
+    trained_by,
+)
+
+TRAIN_SCENES = 14_000
+Step = Callable[[Parts, World, np.random.Generator, int], tuple[torch.Tensor, Metrics]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's step function and schedule (steps, items a step, peak learning rate)."""
+
+    name: str
+    step: Step
+    steps: int
+    batch: int
+    learning_rate: float
+    diet: Diet = FULL
+    needs: tuple[str, ...] = ()  # stages that it starts from the end of
+    owns: tuple[str, ...] = ("",)  # prefixes of the parameters that a later stage takes from it
+
+
+LANGUAGE = ("model.model.language", "model.lm", "symbols")
+STAGES = (
+    Stage("tower", tower_step, 2300, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
+    Stage("bind", text_step, 600, 32, 1e-3, EASY),
+    Stage("text", text_step, 800, 32, 8e-4, needs=("bind",), owns=LANGUAGE),
+    Stage("align", align_step, 300, 32, 3e-3, needs=("tower", "text")),
+    Stage("joint", joint_step, 1800, 24, 6e-4, needs=("align",)),
+)
+ALL_STAGES = tuple(stage.name for stage in STAGES)
+CHECKPOINT_EVERY = 100
+
+
+def run_stage(stage: Stage, folder: Path, world: World) -> None:
+    """Train one stage to its end, continuing from its checkpoint if there is one."""
+    parts = _start(stage, folder)
+    groups = [
+        {"params": [parameter], "share": share}
+        for parameter, share in trained_by(stage.name, parts)
+    ]
+    optimiser = torch.optim.AdamW(
+        groups, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    first = _resume(folder / f"{stage.name}.pt", parts, optimiser)
+    started = time.monotonic()
+    with (folder / f"{stage.name}.jsonl").open("a") as log:
+        for step in (bar := tqdm(range(first, stage.steps), desc=stage.name)):
+            for group in optimiser.param_groups:
+                group["lr"] = stage.learning_rate * group["share"] * _schedule(step / stage.steps)
+            loss, metrics = stage.step(parts, world, np.random.default_rng((7, step)), stage.batch)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            _clip(optimiser)
+            optimiser.step()
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+            record = {"step": step, "seconds": time.monotonic() - started, "loss": loss.item()}
+            log.write(json.dumps(record | metrics) + "\n")
+            if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == stage.steps:
+                log.flush()
+                _save(folder / f"{stage.name}.pt", step + 1, parts, optimiser)
+
+
+def _schedule(progress: float) -> float:
+    """Linear warm-up over 4 %, then a cosine to 2 %."""
+    if progress < 0.04:
+        return (progress + 0.002) / 0.042
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _clip(optimiser: torch.optim.Optimizer) -> None:
+    torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
+
+
+def _start(stage: Stage, folder: Path) -> Parts:
+    """Fresh parts, filled from the stages this one builds on."""
+    parts = Parts.fresh()
+    for before in (other for other in STAGES if other.name in stage.needs):
+        saved = torch.load(folder / f"{before.name}.pt", weights_only=True)["parts"]
+        for key, module in parts.modules().items():
+            state = {k: v for k, v in saved[key].items() if f"{key}.{k}".startswith(before.owns)}
+            module.load_state_dict(state, strict=False)
+    return parts
+
+
+def _save(path: Path, step: int, parts: Parts, optimiser: torch.optim.Optimizer) -> None:
+    state = {key: module.state_dict() for key, module in parts.modules().items()}
+    partial = path.with_suffix(".partial")
+    torch.save({"step": step, "parts": state, "optimiser": optimiser.state_dict()}, partial)
+    partial.rename(path)
+
+
+def _resume(path: Path, parts: Parts, optimiser: torch.optim.Optimizer) -> int:
+    if not path.exists():
+        return 0
+    saved = torch.load(path, weights_only=True)
+    for key, module in parts.modules().items():
+        module.load_state_dict(saved["parts"][key])
+    optimiser.load_state_dict(saved["optimiser"])
+    return int(saved["step"])
+
+
+def train_stage(stage: Stage, folder: Path) -> None:
+    """Run one stage; those on symbolic scenes need no pixels, and so no drawn views."""
+    draws = stage.name not in ("bind", "text")
+    store = draw_store(folder / "views", "train", TRAIN_SCENES) if draws else None
+    run_stage(stage, folder, World("train", TRAIN_SCENES, stage.diet, store))
+
+
+def train(folder: Path, *, stages: tuple[str, ...] = ALL_STAGES) -> None:
+    """Run the stages in `folder`, skipping what is already there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        if stage.name in stages:
+            train_stage(stage, folder)

@@ -1,0 +1,299 @@
+"""The stages of pico's training, each a model part, a loss and a schedule.
+
+tower   dense supervision: every cell's colour, shape and characters
+bind    the language model alone, on small symbolic scenes (cells as summed embeddings)
+text    the same on whole scenes and all kinds of questions
+align   the projector, to write for each cell what the symbolic embedding would say
+joint   everything together, on all views and prompts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import LlavaForConditionalGeneration
+
+from laser_tools.pico.batches import KINDS, Diet, Packed, Row, RowMaker, kept_cells, pack
+from laser_tools.pico.build import build_model, build_tokenizer
+from laser_tools.pico.scenes import Scene, Split, make_scene
+from laser_tools.pico.views import (
+    FIELD_SIZES,
+    GRID,
+    IGNORE,
+    ViewSpec,
+    ViewStore,
+    cell_targets,
+    glyph_targets,
+    scene_specs,
+    what_is_seen,
+)
+from laser_tools.pico.words import LABEL_CHARS
+
+Metrics = dict[str, float]
+TOWER_VIEWS = (0.14, 0.20, 0.17, 0.12, 0.20, 0.09, 0.04, 0.04)  # shares of VIEW_KINDS
+
+
+class Symbols(nn.Module):
+    """A cell as the sum of embeddings of what it holds and where it lies: (n, 5) -> (n, width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fields = nn.ModuleList(nn.Embedding(size, width) for size in FIELD_SIZES)
+        self.row, self.column = nn.Embedding(GRID, width), nn.Embedding(GRID, width)
+        for table in (*self.fields, self.row, self.column):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def forward(self, targets: torch.Tensor) -> torch.Tensor:
+        cells = targets.reshape(-1, len(FIELD_SIZES)).clamp(min=0).long()
+        place = torch.arange(len(cells)) % (GRID * GRID)
+        what = sum(table(cells[:, i]) for i, table in enumerate(self.fields))
+        total: torch.Tensor = what + self.row(place // GRID) + self.column(place % GRID)
+        return total
+
+
+@dataclass
+class Parts:
+    """Everything that is trained; `symbols` and `heads` are scaffolding and are not shipped."""
+
+    model: LlavaForConditionalGeneration
+    symbols: Symbols
+    heads: nn.ModuleDict  # "cells": all fields of a cell; "glyphs": one character, at stride 4
+
+    @classmethod
+    def fresh(cls, seed: int = 0) -> Parts:
+        torch.manual_seed(seed)
+        model = build_model()
+        # With a dense mask, backward through sdpa takes three times as long on a CPU.
+        model.set_attn_implementation({"text_config": "eager"})
+        tower = model.model.vision_tower
+        nn.init.normal_(tower.row, std=0.3)
+        nn.init.normal_(tower.column, std=0.3)
+        tower.to(memory_format=torch.channels_last)
+        _, fine, coarse = tower.config.widths
+        glyphs = nn.Conv2d(fine, len(LABEL_CHARS) + 1, 1)
+        heads = nn.ModuleDict({"cells": nn.Conv2d(coarse, sum(FIELD_SIZES), 1), "glyphs": glyphs})
+        return cls(model, Symbols(model.config.text_config.hidden_size), heads)
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "symbols": self.symbols, "heads": self.heads}
+
+
+class World:
+    """The scenes of a split and what is asked about them, drawn (`store`) or only as data."""
+
+    def __init__(
+        self, split: Split, scenes: int, diet: Diet, store: ViewStore | None = None
+    ) -> None:
+        self.split, self.count, self.store = split, scenes, store
+        self.maker = RowMaker(build_tokenizer(), diet)
+        self._scenes: dict[int, tuple[Scene, list[ViewSpec]]] = {}
+
+    def scene(self, index: int) -> tuple[Scene, list[ViewSpec]]:
+        if index not in self._scenes:
+            scene = make_scene(self.split, index)
+            self._scenes[index] = (scene, scene_specs(scene))
+        return self._scenes[index]
+
+    def rows(self, rng: np.random.Generator, count: int) -> list[Row]:
+        made = []
+        for index in rng.integers(self.count, size=count):
+            scene, specs = self.scene(int(index))
+            made.append(self.maker.row(rng, int(index), scene, specs))
+        return made
+
+    def glyphs(self, index: int, view: int) -> np.ndarray:
+        """Character targets of one view, see `glyph_targets`."""
+        scene, specs = self.scene(int(index))
+        return glyph_targets(what_is_seen(scene, specs[view]))
+
+    def targets(self, row: Row) -> np.ndarray:
+        """(views, GRID, GRID, 5) cell targets of a row."""
+        scene, specs = self.scene(row.scene_id)
+        return np.stack([cell_targets(what_is_seen(scene, specs[view])) for view in row.views])
+
+    def pixels(self, rows: list[Row]) -> np.ndarray:
+        """(all views of all rows, 96, 96, 3) uint8; needs a store."""
+        assert self.store is not None
+        return np.concatenate([self.store.pixels[row.scene_id, list(row.views)] for row in rows])
+
+
+def normalise(pixels: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
+    """uint8 (B, 96, 96, 3) -> (B, 3, 96, 96) in about -1..1, as the processor does; with `rng`
+    brightness, contrast and a little noise vary."""
+    x = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    if rng is None:
+        return x
+    size = (len(x), 1, 1, 1)
+    gain = torch.from_numpy(rng.uniform(0.85, 1.15, size)).float()
+    shift = torch.from_numpy(rng.uniform(-0.1, 0.1, size)).float()
+    return x * gain + shift + 0.02 * torch.randn_like(x)
+
+
+def dense_loss(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
+    """Cross-entropy per field; (B, sum(FIELD_SIZES), 12, 12) against (B, 12, 12, 5).
+
+    Background counts a tenth for colour and shape; characters count only on things.
+    """
+    losses, metrics = [], {}
+    on_thing = targets[..., 0] > 0
+    for i, (name, part) in enumerate(
+        zip(
+            ("colour", "shape", "char1", "char2", "char3"),
+            torch.split(logits, list(FIELD_SIZES), 1),
+            strict=True,
+        )
+    ):
+        target = targets[..., i].long()
+        if i >= 2:
+            target = target.masked_fill(~on_thing, IGNORE)
+        weight = torch.ones(FIELD_SIZES[i])
+        if i < 2:
+            weight[0] = 0.1
+        losses.append(functional.cross_entropy(part, target, weight, ignore_index=IGNORE))
+        known = on_thing & (target != IGNORE) & ((target > 0) | (i < 2))
+        metrics[name] = (part.argmax(1) == target)[known].float().mean().item()
+    return torch.stack(losses).sum(), metrics
+
+
+def glyph_loss(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Cross-entropy of (B, chars, 24, 24) against (B, 24, 24); cells without a character count a
+    twentieth. Also the share of characters that are right."""
+    weight = torch.ones(logits.shape[1])
+    weight[0] = 0.05
+    loss = functional.cross_entropy(logits, targets, weight, ignore_index=IGNORE)
+    return loss, (logits.argmax(1) == targets)[targets > 0].float().mean().item()
+
+
+def tower_step(
+    parts: Parts, world: World, rng: np.random.Generator, batch: int
+) -> tuple[torch.Tensor, Metrics]:
+    """Dense supervision on random views: what each cell holds, and at stride 4 each character.
+
+    Without the second, characters stay at chance: which of three is where is too much to find.
+    """
+    assert world.store is not None
+    scenes = rng.integers(len(world.store), size=batch)
+    views = rng.choice(len(TOWER_VIEWS), size=batch, p=TOWER_VIEWS)
+    pixels = normalise(world.store.pixels[scenes, views], rng)
+    targets = torch.from_numpy(world.store.targets[scenes, views])
+    glyphs = torch.from_numpy(
+        np.stack([world.glyphs(*at) for at in zip(scenes, views, strict=True)])
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        fine, coarse = parts.model.model.vision_tower.scales(pixels)
+        fine_logits, logits = parts.heads["glyphs"](fine), parts.heads["cells"](coarse)
+    loss, metrics = dense_loss(logits.float(), targets)
+    extra, right = glyph_loss(fine_logits.float(), glyphs.long())
+    return loss + extra, metrics | {"glyphs": right}
+
+
+def language_loss(
+    parts: Parts, packed: Packed, cells: torch.Tensor
+) -> tuple[torch.Tensor, Metrics]:
+    """Cross-entropy of the answers; `cells` (all image cells of the batch, width)."""
+    language = parts.model.model.language_model
+    embeds = language.embed_tokens(packed.input_ids)
+    is_cell = packed.slots >= 0
+    embeds = embeds.masked_scatter(
+        is_cell[..., None], cells[packed.slots[is_cell]].to(embeds.dtype)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = language(
+            inputs_embeds=embeds,
+            attention_mask=packed.mask,
+            position_ids=packed.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        logits = parts.model.lm_head(hidden.flatten(0, 1)[packed.where])
+    loss = functional.cross_entropy(logits.float(), packed.target)
+    return loss, _accuracy(logits.argmax(-1) == packed.target, packed.kind)
+
+
+def _accuracy(right: torch.Tensor, kind: torch.Tensor) -> Metrics:
+    """Share of right answer tokens (teacher forced) by kind of question."""
+    return {
+        name: right[kind == i].float().mean().item()
+        for i, name in enumerate(KINDS)
+        if bool((kind == i).any())
+    }
+
+
+def text_step(
+    parts: Parts, world: World, rng: np.random.Generator, batch: int
+) -> tuple[torch.Tensor, Metrics]:
+    """The language model on symbolic scenes: only cells that hold something have a token."""
+    rows = world.rows(rng, batch)
+    targets = [world.targets(row) for row in rows]
+    packed = pack(world.maker, rows, [kept_cells(rng, t) for t in targets])
+    cells = parts.symbols(torch.from_numpy(np.concatenate(targets)))
+    return language_loss(parts, packed, cells)
+
+
+def image_cells(parts: Parts, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Projected cells (B*144, width), and the tower's dense logits."""
+    model = parts.model.model
+    with torch.autocast("cpu", torch.bfloat16):
+        features = model.vision_tower.scales(pixels)[1]
+        logits = parts.heads["cells"](features)
+    place = model.vision_tower.row[:, None] + model.vision_tower.column[None]
+    hidden = (features.float().permute(0, 2, 3, 1) + place).flatten(0, 2)
+    return model.multi_modal_projector(hidden), logits.float()
+
+
+def align_step(
+    parts: Parts, world: World, rng: np.random.Generator, batch: int
+) -> tuple[torch.Tensor, Metrics]:
+    """Projected cells against symbolic embeddings, as a share of the embeddings' variance."""
+    assert world.store is not None
+    scenes, views = rng.integers(len(world.store), size=batch), rng.integers(8, size=batch)
+    targets = torch.from_numpy(world.store.targets[scenes, views])
+    with torch.no_grad():
+        wanted = parts.symbols(targets)
+    cells, _ = image_cells(parts, normalise(world.store.pixels[scenes, views], rng))
+    clear = targets.flatten(0, 2)[:, 0]
+    weight = torch.where(clear > 0, 1.0, 0.1) * (clear != IGNORE)
+    error = ((cells - wanted) ** 2).mean(1)
+    loss = (error * weight).sum() / weight.sum() / wanted.var(0).mean()
+    on_things = error[clear > 0].mean() / wanted[clear > 0].var(0).mean()
+    return loss, {"unexplained": on_things.item()}
+
+
+def joint_step(
+    parts: Parts, world: World, rng: np.random.Generator, batch: int
+) -> tuple[torch.Tensor, Metrics]:
+    """Pixels to answers; dense supervision goes on at a small weight."""
+    rows = world.rows(rng, batch)
+    packed = pack(world.maker, rows)
+    cells, dense = image_cells(parts, normalise(world.pixels(rows), rng))
+    loss, metrics = language_loss(parts, packed, cells)
+    targets = torch.from_numpy(np.concatenate([world.targets(row) for row in rows]))
+    extra, dense_metrics = dense_loss(dense, targets)
+    return loss + 0.1 * extra, metrics | {"char1_cells": dense_metrics["char1"]}
+
+
+def trained_by(stage: str, parts: Parts) -> Iterator[tuple[nn.Parameter, float]]:
+    """The parameters a stage trains, each with its share of the learning rate."""
+    model = parts.model.model
+    shares: dict[str, list[tuple[nn.Module, float]]] = {
+        "tower": [(model.vision_tower, 1.0), (parts.heads, 1.0)],
+        "bind": [(model.language_model, 1.0), (parts.symbols, 1.0)],
+        "text": [(model.language_model, 1.0), (parts.symbols, 1.0)],
+        "align": [(model.multi_modal_projector, 1.0)],
+        "joint": [
+            (model.vision_tower, 0.5),
+            (parts.heads, 0.5),
+            (model.multi_modal_projector, 1.0),
+            (model.language_model, 1.0),
+        ],
+    }
+    for module, share in shares[stage]:
+        for parameter in module.parameters():
+            yield parameter, share
+    if stage == "align":
+        yield model.vision_tower.row, 1.0
+        yield model.vision_tower.column, 1.0

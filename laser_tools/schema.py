@@ -1,0 +1,141 @@
+"""Requests and results: frozen, plain data, the same in process and on the wire.
+
+Frame of every box: integer pixels of the upright original image, half-open (x1 and y1 are outside).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, model_validator
+
+MAX_QUESTION_CHARS = 2000
+MAX_CHOICES = 20
+
+Route = Literal["plain", "direct", "zoom", "verify"]
+"""How an answer was reached: `plain` (no localisation asked for), `direct` (plain pass was sure
+enough), `zoom` (decoded from the crop alone), `verify` (crop against masked crop, VAT)."""
+
+Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pattern=r"\S")]
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Box(Frozen):
+    """A half-open rectangle in integer pixels of the upright original image."""
+
+    x0: int = Field(ge=0)
+    y0: int = Field(ge=0)
+    x1: int
+    y1: int
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Box:
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise ValueError("A box must have x0 < x1 and y0 < y1.")
+        return self
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1), as `PIL.Image.crop` takes it."""
+        return self.x0, self.y0, self.x1, self.y1
+
+    def normalised(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The box in 0-1 of an image of `size` (width, height), rounded to 4 digits."""
+        width, height = size
+        x0, y0, x1, y1 = (self.x0 / width, self.y0 / height, self.x1 / width, self.y1 / height)
+        return round(x0, 4), round(y0, 4), round(x1, 4), round(y1, 4)
+
+    def intersection_area(self, other: Box) -> int:
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return max(width, 0) * max(height, 0)
+
+
+class Evidence(Frozen):
+    """One place the model looked at. `score` is its share of the localisation map's mass."""
+
+    box: Box
+    score: float
+
+
+class TokenMargin(Frozen):
+    """How clearly one answer token won (logit units; LASER, arXiv 2602.04304, eqs. 10-11)."""
+
+    token: str
+    probability: float  # softmax of the decoding scores
+    margin: float  # decoding score (fused on the verify route) minus the runner-up's
+    vat_margin: float | None  # VAT of the token minus VAT of the runner-up; None without 2 streams
+
+
+class AnswerRequest(Frozen):
+    """A question about one image. `box`, if given, is where to look: localisation is skipped."""
+
+    image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
+    question: Question
+    choices: tuple[str, ...] | None = Field(default=None, min_length=2, max_length=MAX_CHOICES)
+    box: Box | None = None
+    method: Literal["laser", "plain"] = "laser"
+    max_new_tokens: int = Field(default=16, ge=1, le=256)
+    abstain_below: float | None = Field(default=None, ge=0.0, le=1.0)
+
+
+class ZoomRequest(Frozen):
+    """Where in the image is `what`? At most `n_regions` places, best first."""
+
+    image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
+    what: Question
+    n_regions: int = Field(default=1, ge=1, le=8)
+
+
+class Localisation(Frozen):
+    """What the attention said: the map and how its layer was chosen."""
+
+    layer_idx: int
+    vaq: tuple[float, ...]  # one score per layer, eq. 5
+    map: tuple[tuple[float, ...], ...]  # grid rows x columns, >= 0
+    map_box: Box  # the part of the image that the grid covers (all of it unless centre-cropped)
+
+
+class GroundedAnswer(Frozen):
+    """An answer with its evidence. `confidence` is null where the model has no calibration."""
+
+    answer: str
+    confidence: float | None
+    abstained: bool = False
+    route: Route
+    method: str
+    model: str
+    image_size: tuple[int, int]  # width, height in pixels
+    evidence: tuple[Evidence, ...] = ()
+    crop_box: Box | None = None
+    localisation: Localisation | None = None
+    margins: tuple[TokenMargin, ...] = ()
+    timings_s: dict[str, float] = Field(default_factory=dict)
+
+
+class ZoomResult(Frozen):
+    """Where to look: tight evidence boxes and, in the same order, the crops around them."""
+
+    model: str
+    image_size: tuple[int, int]  # width, height in pixels
+    evidence: tuple[Evidence, ...]
+    crop_boxes: tuple[Box, ...]
+    localisation: Localisation
+    timings_s: dict[str, float] = Field(default_factory=dict)

@@ -1,0 +1,56 @@
+"""Answers held to given choices: a trie of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from laser_tools.errors import InvalidRequest
+from laser_tools.vlm.load import VLM
+
+
+@dataclass(frozen=True)
+class Trie:
+    """The choices by their token paths."""
+
+    paths: dict[tuple[int, ...], str]
+
+    @property
+    def depth(self) -> int:
+        """Tokens of the longest choice, its end included."""
+        return max(len(path) for path in self.paths) + 1
+
+    def next_tokens(self, so_far: Sequence[int], stop: int) -> list[int]:
+        """Tokens that lead on to a choice; `stop` where one ends."""
+        n = len(so_far)
+        begun = [path for path in self.paths if path[:n] == tuple(so_far)]
+        return sorted({path[n] if len(path) > n else stop for path in begun}) or [stop]
+
+    def choice(self, tokens: Sequence[int]) -> str | None:
+        """The choice whose tokens these are."""
+        return self.paths.get(tuple(tokens))
+
+
+def choice_trie(vlm: VLM, tail: str, choices: Sequence[str]) -> Trie:
+    """The trie of `choices` as they would follow the prompt's `tail` text.
+
+    They are tokenised in context: whether an answer starts with a blank depends on the tokenizer.
+    Raises InvalidRequest if two choices have the same tokens, or one has none.
+    """
+    joint = "" if not tail or tail[-1].isspace() else " "
+    paths: dict[tuple[int, ...], str] = {}
+    for choice in dict.fromkeys(choices):
+        path = _ids_behind(vlm, tail, joint + choice.strip())
+        if not path or path in paths:
+            raise InvalidRequest("The model cannot tell apart two of the choices.")
+        paths[path] = choice
+    return Trie(paths)
+
+
+def _ids_behind(vlm: VLM, tail: str, text: str) -> tuple[int, ...]:
+    tokenizer = vlm.processor.tokenizer
+    before = tokenizer(tail, add_special_tokens=False)["input_ids"]
+    together = tokenizer(tail + text, add_special_tokens=False)["input_ids"]
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, together)))  # noqa: B905
+    return tuple(together[shared:])

@@ -1,0 +1,156 @@
+"""Greedy decoding through `generate`: one stream, or two fused by VAT, with margins per token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+)
+
+from laser_tools.grounding.vat import Margins, VATFusion, margins
+from laser_tools.schema import TokenMargin
+from laser_tools.vlm.choices import Trie
+from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prompts import Encoded
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An answer's text and the margins of the tokens that were decided, not forced by a choice."""
+
+    text: str
+    margins: tuple[TokenMargin, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Per answer: how many tokens at most, and which choices it is held to (None = free)."""
+
+    max_new_tokens: int
+    trie: Trie | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        return self.max_new_tokens if self.trie is None else self.trie.depth
+
+
+def decode(
+    vlm: VLM, encoded: Encoded, limits: Sequence[Limits], fusion: VATFusion | None = None
+) -> list[Decoded]:
+    """One answer per entry of `limits`.
+
+    With `fusion` the batch is [positive rows, negative rows], twice as long as `limits`: the fused
+    scores are written to both halves, so both streams advance with the same token (eq. 11).
+    """
+    recorder = _Recorder(encoded.length, limits, stop_ids(vlm), fusion)
+    with torch.inference_mode():
+        ids = vlm.model.generate(
+            **encoded.inputs,
+            generation_config=_greedy(vlm, max(limit.n_tokens for limit in limits)),
+            logits_processor=LogitsProcessorList([recorder]),
+        )
+    new = ids[: len(limits), encoded.length :]
+    return [_decoded(vlm, new[row], row, recorder, limits[row]) for row in range(len(limits))]
+
+
+def stop_ids(vlm: VLM) -> list[int]:
+    """The tokens that end an answer."""
+    found = vlm.model.generation_config.eos_token_id
+    found = vlm.processor.tokenizer.eos_token_id if found is None else found
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
+class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    """Fuses, holds to choices and length, and notes how clearly each token won."""
+
+    def __init__(
+        self,
+        prompt_length: int,
+        limits: Sequence[Limits],
+        stop: list[int],
+        fusion: VATFusion | None,
+    ) -> None:
+        self.steps: list[tuple[Margins, Tensor]] = []  # margins, and which rows had a choice (B,)
+        self._prompt_length, self._limits, self._stop = prompt_length, limits, stop
+        self._fusion = fusion
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        n = len(self._limits)
+        positive, vat, fused = scores[:n], None, scores[:n]
+        allowed = self._allowed(input_ids[:n, self._prompt_length :], positive)
+        eligible = allowed
+        if self._fusion is not None:
+            vat = positive - scores[n:]
+            fused = self._fusion.scores(positive, scores[n:])
+            eligible = _unless_empty(allowed & self._fusion.plausible(positive), allowed)
+        step = margins(fused, eligible, allowed, vat)
+        self.steps.append((step, allowed.sum(dim=-1) > 1))
+        decided = torch.full_like(positive, -torch.inf).scatter(1, step.chosen[:, None], 0.0)
+        return decided if self._fusion is None else decided.repeat(2, 1)
+
+    def _allowed(self, so_far: Tensor, scores: Tensor) -> Tensor:
+        """True (B, V) for the tokens that each answer may go on with."""
+        allowed = torch.ones_like(scores, dtype=torch.bool)
+        for row, limit in enumerate(self._limits):
+            tokens = _next_tokens(limit, so_far[row].tolist(), self._stop)
+            if tokens is not None:
+                allowed[row] = False
+                allowed[row, tokens] = True
+        return allowed
+
+
+def _next_tokens(limit: Limits, so_far: list[int], stop: list[int]) -> list[int] | None:
+    """The allowed next tokens; None = any. Past its length an answer can only stop."""
+    if len(so_far) >= limit.n_tokens or any(token in stop for token in so_far):
+        return stop[:1]
+    return None if limit.trie is None else limit.trie.next_tokens(so_far, stop[0])
+
+
+def _unless_empty(wanted: Tensor, otherwise: Tensor) -> Tensor:
+    return torch.where(wanted.any(dim=-1, keepdim=True), wanted, otherwise)
+
+
+def _greedy(vlm: VLM, max_new_tokens: int) -> GenerationConfig:
+    """Plain greedy decoding, whatever penalties or sampling the checkpoint ships with."""
+    stop = stop_ids(vlm)
+    pad = vlm.processor.tokenizer.pad_token_id
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=stop,
+        pad_token_id=stop[0] if pad is None else pad,
+    )
+
+
+def _decoded(vlm: VLM, ids: Tensor, row: int, recorder: _Recorder, limit: Limits) -> Decoded:
+    tokens = _until_stop(ids.tolist(), recorder._stop)
+    text: str = vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    if limit.trie is not None:
+        text = limit.trie.choice(tokens) or text
+    steps = [step for step, free in recorder.steps[: max(len(tokens), 1)] if bool(free[row])]
+    return Decoded(text, tuple(_token_margin(vlm.processor.tokenizer, s, row) for s in steps))
+
+
+def _until_stop(tokens: list[int], stop: list[int]) -> list[int]:
+    ends = [i for i, token in enumerate(tokens) if token in stop]
+    return tokens[: ends[0]] if ends else tokens
+
+
+def _token_margin(tokenizer: PreTrainedTokenizerBase, step: Margins, row: int) -> TokenMargin:
+    vat_margin = None if step.vat_margin is None else float(step.vat_margin[row])
+    return TokenMargin(
+        token=tokenizer.decode([int(step.chosen[row])]),
+        probability=float(step.probability[row]),
+        margin=float(step.margin[row]),
+        vat_margin=vat_margin,
+    )

@@ -1,0 +1,117 @@
+"""Images and a question -> model inputs, through the processor's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
+
+from laser_tools.errors import InvalidRequest, ModelUnavailable
+from laser_tools.vlm.load import VLM
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One or two images, then the text; `question` None is the prompt without the query."""
+
+    images: tuple[Image.Image, ...]
+    question: str | None
+    instruction: str = ""
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line for line in (self.question, self.instruction) if line)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A left-padded batch, on the model's device."""
+
+    prompts: tuple[Prompt, ...]
+    texts: tuple[str, ...]  # rendered prompts, image placeholders not yet expanded
+    inputs: dict[str, Tensor]  # what the model's forward takes; input_ids is (B, S)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def length(self) -> int:
+        """S, the padded prompt length in tokens."""
+        return self.inputs["input_ids"].shape[1]
+
+
+def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
+    """The batch of `prompts` as model inputs. Raises ModelUnavailable without a chat template."""
+    safe = tuple(_without_control_tokens(vlm, prompt) for prompt in prompts)
+    texts = tuple(render(vlm.processor, prompt) for prompt in safe)
+    inputs = vlm.processor(
+        images=[list(prompt.images) for prompt in safe],
+        text=list(texts),
+        return_tensors="pt",
+        padding=True,
+        add_special_tokens=not _starts_with_bos(vlm.processor.tokenizer, texts[0]),
+    )
+    return Encoded(safe, texts, {name: _moved(vlm, value) for name, value in inputs.items()})
+
+
+def render(processor: ProcessorMixin, prompt: Prompt) -> str:
+    """The prompt's text up to where the answer begins, one placeholder per image."""
+    if not processor.chat_template:
+        raise ModelUnavailable("The model's processor has no chat template.")
+    content = [{"type": "image"} for _ in prompt.images]
+    if prompt.text:
+        content.append({"type": "text", "text": prompt.text})
+    message = [{"role": "user", "content": content}]
+    text: str = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def visual_positions(vlm: VLM, encoded: Encoded) -> list[Tensor]:
+    """Per row, the positions (N,) of its visual tokens in the padded sequence."""
+    is_visual = encoded.inputs["input_ids"] == vlm.model.config.image_token_id
+    return [row.nonzero()[:, 0] for row in is_visual]
+
+
+def question_from_end(vlm: VLM, text: str, question: str) -> range:
+    """The question's tokens as offsets from the end of the prompt: -1 is the last position.
+
+    Only the text behind the last image is tokenised: it starts right after a special token, so its
+    tokens are the prompt's last ones. Raises InvalidRequest if the template moved the question.
+    """
+    tail = tail_text(vlm, text)
+    start = tail.rfind(question)
+    if start < 0:
+        raise InvalidRequest("The chat template does not put the question behind the image.")
+    coded = vlm.processor.tokenizer(tail, add_special_tokens=False, return_offsets_mapping=True)
+    offsets, end = coded["offset_mapping"], start + len(question)
+    inside = [i for i, (low, high) in enumerate(offsets) if low < end and high > start]
+    return range(inside[0] - len(offsets), inside[-1] + 1 - len(offsets))
+
+
+def tail_text(vlm: VLM, text: str) -> str:
+    """What follows the last image placeholder of a rendered prompt."""
+    return text.rpartition(vlm.processor.image_token)[2]
+
+
+def _without_control_tokens(vlm: VLM, prompt: Prompt) -> Prompt:
+    """A user's "<image>" or "<|im_end|>" is text: a blank breaks it, so that it is no token."""
+    tokenizer, question = vlm.processor.tokenizer, prompt.question
+    if question is None:
+        return prompt
+    for token in sorted({*tokenizer.all_special_tokens, vlm.processor.image_token}):
+        if len(token) > 1:
+            question = question.replace(token, f"{token[0]} {token[1:]}")
+    return Prompt(prompt.images, question, prompt.instruction)
+
+
+def _starts_with_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    return tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+
+
+def _moved(vlm: VLM, value: Tensor) -> Tensor:
+    dtype = vlm.model.dtype if torch.is_floating_point(value) else None
+    return value.to(vlm.device, dtype=dtype)

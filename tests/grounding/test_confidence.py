@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from laser_tools.grounding.confidence import ANY_ROUTE, Calibration, Logistic, features
+from laser_tools.schema import Box, Evidence, GroundedAnswer, TokenMargin
+
+LOGISTIC = Logistic(mean=(1.0, 0.0), scale=(2.0, 1.0), weights=(3.0, -1.0), intercept=0.5)
+
+
+def calibration(**routes: Logistic) -> Calibration:
+    return Calibration(
+        model_hash="abc", n=10, split="validation", features=("a", "b"), routes=routes
+    )
+
+
+def grounded(*tokens: TokenMargin) -> GroundedAnswer:
+    evidence = (Evidence(box=Box(x0=0, y0=0, x1=1, y1=1), score=0.25),)
+    return GroundedAnswer(
+        answer="red",
+        confidence=None,
+        route="verify",
+        method="laser",
+        model="toy",
+        image_size=(4, 4),
+        evidence=evidence,
+        margins=tokens,
+    )
+
+
+def test_features_are_named_and_finite() -> None:
+    first = TokenMargin(token="re", probability=0.5, margin=2.0, vat_margin=1.0)
+    second = TokenMargin(token="d", probability=0.0, margin=0.5, vat_margin=None)
+    found = features(grounded(first, second))
+    assert found["margin_first"] == 2.0
+    assert found["margin_min"] == 0.5
+    assert found["vat_margin_first"] == found["vat_margin_min"] == 1.0
+    assert found["n_tokens"] == 2.0
+    assert found["evidence_share"] == 0.25
+    assert all(math.isfinite(value) for value in found.values())
+
+
+def test_an_answer_without_a_decided_token_has_no_features() -> None:
+    assert features(grounded()) == {}
+
+
+def test_the_logistic_is_the_sigmoid_of_scaled_features() -> None:
+    expected = 1 / (1 + math.exp(-(0.5 + 3.0 * (5.0 - 1.0) / 2.0 - 2.0)))
+    assert LOGISTIC.probability((5.0, 2.0)) == pytest.approx(expected)
+    assert LOGISTIC.probability((-1e9, 0.0)) == 0.0  # no overflow
+
+
+def test_a_route_uses_its_own_logistic_or_the_common_one() -> None:
+    values = {"a": 5.0, "b": 2.0, "unused": 9.0}
+    other = LOGISTIC.model_copy(update={"intercept": -9.0})
+    both = calibration(verify=other, any=LOGISTIC)
+    assert ANY_ROUTE == "any"
+    assert both.probability(values, "verify") == other.probability((5.0, 2.0))
+    assert both.probability(values, "zoom") == LOGISTIC.probability((5.0, 2.0))
+
+
+def test_no_probability_is_invented() -> None:
+    assert calibration(verify=LOGISTIC).probability({"a": 1.0, "b": 1.0}, "zoom") is None
+    assert calibration(any=LOGISTIC).probability({"a": 1.0}, "zoom") is None
+
+
+def test_a_calibration_of_another_model_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    assert Calibration.load(path, "abc") is None
+    path.write_text(calibration(any=LOGISTIC).model_dump_json(), encoding="utf-8")
+    assert Calibration.load(path, "abc") == calibration(any=LOGISTIC)
+    assert Calibration.load(path, "abd") is None
+
+
+def test_a_logistic_that_does_not_fit_its_features_is_refused() -> None:
+    with pytest.raises(ValidationError, match="same length"):
+        Logistic(mean=(1.0,), scale=(1.0,), weights=(1.0, 2.0), intercept=0.0)
+    with pytest.raises(ValidationError, match="above zero"):
+        Logistic(mean=(1.0,), scale=(0.0,), weights=(1.0,), intercept=0.0)
+    short = Logistic(mean=(1.0,), scale=(1.0,), weights=(1.0,), intercept=0.0)
+    with pytest.raises(ValidationError, match="one weight per feature"):
+        calibration(any=short)

@@ -1,0 +1,173 @@
+"""Small files that ask for much: refused in little time and memory."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from laser_tools.errors import ImageRejected
+from laser_tools.image_guards import MAX_JPEG_SCANS, TOO_COMPLEX, check_container
+from laser_tools.images import decode_image
+from tests.images.files import (
+    chunk,
+    encode,
+    grey_png,
+    jpeg_with_scans,
+    jpeg_with_segments,
+    jpeg_with_size,
+    png,
+    webp_with_size,
+)
+
+MAX_GROWTH_BYTES = 96 * 2**20
+MAX_REJECTION_S = 2.0
+
+
+def packed_zeros(n_bytes: int) -> bytes:
+    """`zlib.compress(bytes(n_bytes))` without holding the bytes."""
+    packer, block = zlib.compressobj(9), bytes(2**20)
+    return b"".join(packer.compress(block) for _ in range(n_bytes // 2**20)) + packer.flush()
+
+
+@functools.cache
+def bombs() -> dict[str, bytes]:
+    rows = bytes(29 * 28)
+    zeros = packed_zeros(100 * 2**20)
+    text = chunk(b"zTXt", b"a\0\0" + zeros)
+    profile = chunk(b"iCCP", b"a\0\0" + zeros)
+    international = chunk(b"iTXt", b"a\0\1\0\0\0" + zeros)
+    under_the_cap = zlib.compress(bytes(1_000_000), 9)  # Pillow refuses one text of 1 MiB
+    many = b"".join(chunk(b"zTXt", b"%d\0\0" % n + under_the_cap) for n in range(999))
+    return {
+        "png-40MP": grey_png((6400, 6251)),
+        "png-100MP": grey_png((10_000, 10_000)),
+        "png-header-4GP": png((60_000, 60_000), b""),
+        "png-header-line": png((2**31 - 1, 1), b""),
+        "png-zTXt": png((28, 28), rows, before=text),
+        "png-many-zTXt": png((28, 28), rows, before=many),
+        "png-iTXt": png((28, 28), rows, before=international),
+        "png-iCCP": png((28, 28), rows, before=profile),
+        "png-chunks": png((28, 28), rows, before=chunk(b"teST", b"") * 500_000),
+        "jpeg-40MP": jpeg_with_size((6400, 6251)),
+        "jpeg-4GP": jpeg_with_size((65_500, 65_500)),
+        "jpeg-scans": jpeg_with_scans(10_000),
+        "jpeg-exif": jpeg_with_segments(b"\xff\xe1\x00\x0aExif\0\0ab", 500_000),
+        "jpeg-junk-between": jpeg_with_segments(b"\0\xff\xe1\x00\x0aExif\0\0ab", 500_000),
+        "jpeg-hidden-exif": jpeg_with_segments(b"\xff\xc8\xff\xe1\x00\x0aExif\0\0ab", 300_000),
+        "jpeg-segments": jpeg_with_segments(b"\xff\xfe\x00\x03a", 1_000_000),
+        "jpeg-fill": jpeg_with_segments(b"\xff" * 2**20 + b"\0", 8),
+        "webp-40MP": webp_with_size((6400, 6251)),
+        "webp-268MP": webp_with_size((16_384, 16_384)),
+    }
+
+
+# In its own process, and there in a fork for each file: a peak of resident memory stays.
+_MEASURE = """
+import json, os, re, sys, time, warnings
+from pathlib import Path
+from laser_tools.errors import ImageRejected
+from laser_tools.images import decode_image
+from PIL import Image
+
+warnings.simplefilter("ignore")
+Image.preinit()
+
+def status_bytes(key):
+    text = Path("/proc/self/status").read_text()
+    return int(re.search(key + r":\\s+(\\d+) kB", text)[1]) * 1024
+
+def attempt(data):
+    try:
+        decode_image(data)
+        return "accepted"
+    except ImageRejected as error:
+        return error.public_text
+
+def measure(file):
+    data = file.read_bytes()
+    before, start = status_bytes("VmRSS"), time.process_time()
+    outcome = attempt(data)
+    seconds = time.process_time() - start
+    print(json.dumps([file.name, outcome, status_bytes("VmHWM") - before, seconds]), flush=True)
+
+for file in sorted(Path(sys.argv[1]).iterdir()):
+    child = os.fork()
+    if child == 0:
+        measure(file)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+Measured = dict[str, tuple[str, int, float]]  # file -> outcome, growth in bytes, seconds
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    folder = tmp_path_factory.mktemp("bombs")
+    for name, data in bombs().items():
+        (folder / name).write_bytes(data)
+    command = [sys.executable, "-c", _MEASURE, str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    return {name: (outcome, growth, seconds) for name, outcome, growth, seconds in rows}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_bombs_are_refused_in_little_time_and_memory(
+    measured: Measured,
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
+    assert measured.keys() == bombs().keys()
+    assert max(len(data) for data in bombs().values()) <= 12 * 2**20
+    outcomes, growths, seconds = zip(*measured.values(), strict=True)
+    record_testsuite_property("bombs_tried", len(measured))
+    record_testsuite_property("bombs_peak_rss_growth_bytes", max(growths))
+    record_testsuite_property("bombs_slowest_rejection_s", max(seconds))
+    assert "accepted" not in outcomes
+    assert max(growths) < MAX_GROWTH_BYTES, measured
+    assert max(seconds) < MAX_REJECTION_S, measured
+
+
+def test_the_measure_sees_memory(tmp_path: Path) -> None:
+    """A picture at the limit is accepted, and its 120 MB of RGB show."""
+    (tmp_path / "large").write_bytes(grey_png((8000, 5000)))
+    command = [sys.executable, "-c", _MEASURE, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    _, outcome, growth_bytes, _ = json.loads(run.stdout)
+    assert outcome == "accepted"
+    assert growth_bytes > 3 * 40_000_000
+
+
+def test_rows_past_the_last_are_not_unpacked() -> None:
+    data = png((28, 28), b"\0" + bytes(100 * 2**20))
+    assert decode_image(data).size == (28, 28)
+
+
+@pytest.mark.parametrize("count", [1, MAX_JPEG_SCANS // 2])
+def test_honest_progressive_files_pass(count: int) -> None:
+    assert decode_image(jpeg_with_scans(count)).size == (64, 64)
+
+
+def test_what_follows_the_picture_is_not_counted() -> None:
+    """Phones append a film clip to a JPEG; its bytes look like any number of markers."""
+    picture = encode(Image.new("RGB", (64, 64), "red"), "JPEG")
+    clip = b"\xff\xda\x00\x02" * 10_000
+    assert decode_image(picture + clip).size == (64, 64)
+
+
+def test_a_false_end_does_not_hide_scans() -> None:
+    """An end marker inside a comment is not the end."""
+    data = jpeg_with_scans(1000)
+    first = data.index(b"\xff\xda")
+    scan_end = data.index(b"\xff\xc4", first)
+    hidden = data[:scan_end] + b"\xff\xfe\x00\x04\xff\xd9" + data[scan_end:]
+    with pytest.raises(ImageRejected, match=TOO_COMPLEX):
+        check_container(hidden)

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from laser_tools.methods import clock as module
+from laser_tools.methods.clock import Clock
+
+
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is one second later each time it is looked at."""
+    times = iter(range(1000))
+    monkeypatch.setattr(module, "perf_counter", lambda: float(next(times)))
+
+
+@pytest.mark.usefixtures("ticks")
+def test_a_stage_is_charged_to_those_who_took_part() -> None:
+    clock = Clock(2)
+    with clock.of([0, 1])("encode"):
+        pass
+    with clock.of([1])("decode"):
+        pass
+    with pytest.raises(RuntimeError), clock.of([1])("decode"):
+        raise RuntimeError
+    first, second = clock.timings_s()  # 7 seconds in all, 4 of them in no stage
+    assert first == {"encode": 0.5, "attend": 0.0, "crop": 0.0, "decode": 0.0, "total": 2.5}
+    assert second == {"encode": 0.5, "attend": 0.0, "crop": 0.0, "decode": 2.0, "total": 4.5}

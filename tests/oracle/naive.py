@@ -1,0 +1,138 @@
+"""LASER (arXiv 2602.04304) as one would write it from the paper: slow, unbatched, no shortcuts.
+
+Full eager passes with `output_attentions=True`, both streams decoded step by step from the whole
+sequence. It shares no code with the package except the options and the Box.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from laser_tools.options import LaserOptions
+from laser_tools.schema import Box
+from laser_tools.vlm.load import VLM
+
+
+@dataclass
+class Naive:
+    query: Tensor  # (L, H, N)
+    no_query: Tensor
+    vaq: Tensor
+    layer_idx: int
+    heat: Tensor  # (h, w)
+    crop: Box
+    tokens: list[int]
+    margins: list[float]
+    vat_margins: list[float]
+
+
+def laser(
+    vlm: VLM,
+    image: Image.Image,
+    question: str,
+    grid_hw: tuple[int, int],
+    map_box: Box,
+    options: LaserOptions,
+    n_tokens: int,
+) -> Naive:
+    model = copy.deepcopy(vlm.model)
+    model.set_attn_implementation({"text_config": "eager"})
+    with torch.no_grad():
+        query = _last_row(model, vlm, _inputs(vlm, [image], question))
+        no_query = _last_row(model, vlm, _inputs(vlm, [image], ""))
+        a_con = (query - no_query).relu()
+        heads = min(options.k_head or a_con.shape[1], a_con.shape[1])
+        norms = (a_con**2).sum(-1).sqrt()
+        vaq = norms.sort(dim=1, descending=True).values[:, :heads].mean(1)
+        layer_idx = int(vaq.argmax())
+        top = norms[layer_idx].sort(descending=True).indices[:heads]
+        heat = a_con[layer_idx, top].mean(0).view(*grid_hw)
+        crop, masked = _crop_and_mask(image, heat, map_box, options)
+        positive = [image.crop(crop.as_tuple())]
+        negative = [masked.crop(crop.as_tuple())]
+        if options.view == "image+crop":
+            positive, negative = [image, *positive], [masked, *negative]
+        streams = _inputs(vlm, positive, question), _inputs(vlm, negative, question)
+        decoded = _decode(model, vlm, *streams, options.alpha, n_tokens)
+    return Naive(query, no_query, vaq, layer_idx, heat, crop, *decoded)
+
+
+def _inputs(vlm: VLM, images: list[Image.Image], question: str) -> dict[str, Tensor]:
+    content = [{"type": "image"} for _ in images]
+    content += [{"type": "text", "text": question}] if question else []
+    text = vlm.processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    return dict(vlm.processor(images=images, text=text, return_tensors="pt"))
+
+
+def _last_row(model: torch.nn.Module, vlm: VLM, inputs: dict[str, Tensor]) -> Tensor:
+    attentions = torch.stack(model(**inputs, output_attentions=True).attentions)  # L, 1, H, S, S
+    is_visual = inputs["input_ids"][0] == vlm.model.config.image_token_id
+    return attentions[:, 0, :, -1, is_visual]
+
+
+def _crop_and_mask(
+    image: Image.Image, heat: Tensor, map_box: Box, options: LaserOptions
+) -> tuple[Box, Image.Image]:
+    h, w = heat.shape
+    k = max(1, round(options.k_patch * h * w))
+    patches = [divmod(int(i), w) for i in heat.flatten().sort(descending=True).indices[:k]]
+    pixels = np.asarray(image).copy()
+    mean = np.round(pixels.reshape(-1, 3).mean(0))
+    corners = []
+    for row, column in patches:
+        x0 = map_box.x0 + int(np.floor(column * map_box.width / w))
+        x1 = map_box.x0 + int(np.ceil((column + 1) * map_box.width / w))
+        y0 = map_box.y0 + int(np.floor(row * map_box.height / h))
+        y1 = map_box.y0 + int(np.ceil((row + 1) * map_box.height / h))
+        pixels[y0:y1, x0:x1] = mean
+        corners.append((x0, y0, x1, y1))
+    left, upper = min(c[0] for c in corners), min(c[1] for c in corners)
+    right, lower = max(c[2] for c in corners), max(c[3] for c in corners)
+    width = min(max(round(image.width / 2), 224), image.width)
+    height = min(max(round(image.height / 2), 224), image.height)
+    x0 = int(np.clip((left + right - width) // 2, 0, image.width - width))
+    y0 = int(np.clip((upper + lower - height) // 2, 0, image.height - height))
+    return Box(x0=x0, y0=y0, x1=x0 + width, y1=y0 + height), Image.fromarray(pixels)
+
+
+def _decode(
+    model: torch.nn.Module,
+    vlm: VLM,
+    positive: dict[str, Tensor],
+    negative: dict[str, Tensor],
+    alpha: float,
+    n_tokens: int,
+) -> tuple[list[int], list[float], list[float]]:
+    tokens, margins, vat_margins = list[int](), list[float](), list[float]()
+    while len(tokens) < n_tokens:
+        z_positive = model(**_extended(positive, tokens)).logits[0, -1]
+        z_negative = model(**_extended(negative, tokens)).logits[0, -1]
+        vat = z_positive - z_negative
+        score = z_positive + alpha * vat
+        first, second = score.sort(descending=True).indices[:2].tolist()
+        if first == vlm.processor.tokenizer.eos_token_id:
+            break
+        tokens.append(first)
+        margins.append(float(score[first] - score[second]))
+        vat_margins.append(float(vat[first] - vat[second]))
+    return tokens, margins, vat_margins
+
+
+def _extended(inputs: dict[str, Tensor], tokens: list[int]) -> dict[str, Tensor]:
+    """The whole sequence again, with `tokens` behind it."""
+    more = torch.tensor([tokens], dtype=torch.long)
+    longer = dict(inputs)
+    longer["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
+    longer["attention_mask"] = torch.ones_like(longer["input_ids"])
+    if "mm_token_type_ids" in inputs:
+        kinds = inputs["mm_token_type_ids"]
+        longer["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(more)], dim=1)
+    return longer

@@ -1,0 +1,56 @@
+"""The fast path equals the naive one to 1e-4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from laser_tools.engine import LocalEngine
+from laser_tools.methods.localise import localise
+from laser_tools.options import LaserOptions, View
+from laser_tools.schema import AnswerRequest
+from laser_tools.vlm.load import PICO_FOLDER, VLM, load_vlm
+from tests.oracle import naive
+from tests.toys import picture, toy_llava, toy_qwen
+
+QUESTIONS = ("what colour is the star?", "where is it?", "how many red circle are there in image?")
+SIZES = ((300, 260), (400, 300), (640, 500))
+N_TOKENS = 4
+
+
+def pico() -> VLM:
+    """The embedded model, on the CPU in float32 like its naive twin."""
+    if not (PICO_FOLDER / "model.safetensors").is_file():
+        pytest.skip("pico has no weights here")
+    return load_vlm("pico", device="cpu")
+
+
+@pytest.mark.parametrize("view", ["crop", "image+crop"])
+@pytest.mark.parametrize("model", [toy_llava, toy_qwen, pico])
+def test_the_batched_fast_path_equals_the_naive_one(model: Callable[[], VLM], view: View) -> None:
+    vlm, options = model(), LaserOptions(view=view, alpha=1.0)
+    images = [picture(*size, seed=i) for i, size in enumerate(SIZES)]
+    maps = localise(vlm, images, QUESTIONS, options)
+    requests = [
+        AnswerRequest(image=image, question=question, max_new_tokens=N_TOKENS)
+        for image, question in zip(images, QUESTIONS, strict=True)
+    ]
+    answers = LocalEngine(vlm, options).answer(requests)
+    for image, question, seen, answer in zip(images, QUESTIONS, maps, answers, strict=True):
+        h, w = seen.map.shape
+        slow = naive.laser(vlm, image, question, (h, w), seen.map_box, options, N_TOKENS)
+        torch.testing.assert_close(seen.query.flatten(2), slow.query, atol=1e-4, rtol=0)
+        torch.testing.assert_close(seen.no_query.flatten(2), slow.no_query, atol=1e-4, rtol=0)
+        torch.testing.assert_close(seen.vaq, slow.vaq, atol=1e-4, rtol=0)
+        torch.testing.assert_close(seen.map, slow.heat, atol=1e-4, rtol=0)
+        assert seen.layer_idx == slow.layer_idx
+        assert answer.crop_box == slow.crop
+        text = vlm.processor.tokenizer.decode(slow.tokens, skip_special_tokens=True).strip()
+        assert answer.answer == text
+        n = len(slow.tokens)
+        assert n > 0 or model is pico
+        assert [m.margin for m in answer.margins[:n]] == pytest.approx(slow.margins, abs=1e-4)
+        vat_margins = [m.vat_margin for m in answer.margins[:n]]
+        assert vat_margins == pytest.approx(slow.vat_margins, abs=1e-4)

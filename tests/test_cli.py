@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from laser_tools import cli
+from laser_tools.cli import console
+from laser_tools.evaluation import calibrate as fitting
+from laser_tools.evaluation.arms import Arm, Ask, Outcome, run_arm
+from laser_tools.evaluation.report import BenchReport
+from laser_tools.pico.items import Item
+from tests import toys
+
+HEAVY = ("torch", "transformers", "matplotlib", "sklearn", "numpy", "langchain_core")
+TINY_BENCH = ("bench", "microscenes", "--n", "6", "--split", "validation")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with the toy LLaVA: random weights, four layers."""
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    vlm = toys.toy_llava()
+    vlm.model.save_pretrained(folder)
+    vlm.processor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    path = tmp_path / "scene.png"
+    toys.picture().save(path)
+    return str(path)
+
+
+def out_of(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> str:
+    """Standard output of a command that succeeds."""
+    code = cli.run(arguments)
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+def trouble_of(capsys: pytest.CaptureFixture[str], arguments: Sequence[str], code: int = 2) -> str:
+    """The one sentence on stderr of a command that fails with `code`."""
+    assert cli.run(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("laser-tools: ")
+    return captured.err
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_and_version_import_nothing_heavy(argument: str) -> None:
+    code = (
+        "import sys; from laser_tools import cli; code = cli.run(sys.argv[1:]); "
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), code)"
+    )
+    run = [sys.executable, "-c", code, argument]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert "laser-tools" in done.stdout
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = (
+        "ask",
+        "zoom",
+        "bench microscenes",
+        "bench choices",
+        "pico train",
+        "microscenes",
+        "calibrate",
+    )
+    for command in commands:
+        assert "Usage: laser-tools " + command in out_of(capsys, [*command.split(), "--help"])
+
+
+def test_ask_compares_and_draws(
+    capsys: pytest.CaptureFixture[str], model: str, image: str, tmp_path: Path
+) -> None:
+    figure = tmp_path / "evidence.png"
+    text = out_of(
+        capsys,
+        ["ask", image, "what is there?", "--model", model, "--compare", "--save", str(figure)],
+    )
+    plain, laser = text.index("  plain "), text.index("  laser ")
+    assert plain < laser
+    for fact in ("layer", "evidence", "crop", "route verify", "seconds", "not calibrated"):
+        assert fact in text[laser:]
+    with Image.open(figure) as drawn:
+        assert drawn.width == 1440
+
+
+def test_ask_prints_json_that_holds_the_evidence(
+    capsys: pytest.CaptureFixture[str], model: str, image: str
+) -> None:
+    arguments = ["ask", image, "what is there?", "--model", model, "--choice", "red", "--choice"]
+    found = json.loads(out_of(capsys, [*arguments, "blue", "--json"]))
+    laser = found["answers"]["laser"]
+    assert laser["answer"] in ("red", "blue")
+    assert laser["confidence"] is None
+    assert len(laser["localisation"]["vaq"]) == 4
+    assert laser["image_size"] == [300, 260]
+
+
+def test_ask_looks_into_the_box_it_is_given(
+    capsys: pytest.CaptureFixture[str], model: str, image: str
+) -> None:
+    arguments = ["ask", image, "what?", "--model", model, "--box", "10,20,60,70", "--json"]
+    crop = json.loads(out_of(capsys, arguments))["answers"]["laser"]["crop_box"]
+    assert crop["x0"] <= 10 < 60 <= crop["x1"]
+    assert crop["y0"] <= 20 < 70 <= crop["y1"]
+
+
+def test_options_reach_the_method(
+    capsys: pytest.CaptureFixture[str], model: str, image: str
+) -> None:
+    arguments = ["ask", image, "what?", "--model", model, "--options", "layer=3", "--json"]
+    answers = json.loads(out_of(capsys, arguments))["answers"]
+    assert [one["localisation"]["layer_idx"] for one in answers.values()] == [3]
+
+
+def test_zoom_lists_places(capsys: pytest.CaptureFixture[str], model: str, image: str) -> None:
+    arguments = ["zoom", image, "the star", "--model", model, "--n-regions", "2"]
+    found = json.loads(out_of(capsys, [*arguments, "--json"]))
+    assert len(found["evidence"]) == len(found["crop_boxes"]) <= 2
+    assert "crop x" in out_of(capsys, arguments)
+
+
+def test_bench_writes_json_and_pictures(
+    capsys: pytest.CaptureFixture[str], model: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "out.json"
+    text = out_of(capsys, [*TINY_BENCH, "--model", model, "--json", str(file)])
+    report = BenchReport.model_validate_json(file.read_text())
+    assert (report.n, list(report.methods)) == (6, ["plain", "fixed-layer", "laser", "oracle"])
+    assert set(report.attention_aggregation) == {"raw", "relative", "contrastive", "even"}
+    assert len(report.layers["overall"]) == 4
+    assert "| reading |" in text
+    assert (tmp_path / "out.layers.png").is_file()
+
+
+def test_bench_asks_the_same_items_twice_alike(
+    capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    arguments = [*TINY_BENCH, "--methods", "laser", "--model", model, "--json", "-"]
+    first, second = (json.loads(out_of(capsys, arguments)) for _ in range(2))
+    for one in (first, second):
+        one["methods"]["laser"].pop("seconds")
+        one.pop("time_ratio")
+    assert first == second
+
+
+def test_choices_tables(capsys: pytest.CaptureFixture[str], model: str, tmp_path: Path) -> None:
+    file = tmp_path / "choices.md"
+    arguments = ["bench", "choices", "--n", "6", "--only", "readout,layer", "--model", model]
+    out_of(capsys, [*arguments, "--out", str(file)])
+    text = file.read_text()
+    assert "| **`'vaq'`** |" in text
+    assert "| `3` |" in text
+    assert "6 items of the validation split" in text
+
+
+def test_calibrate_stores_the_fit_beside_the_model(
+    capsys: pytest.CaptureFixture[str], model: str, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The toy is never right, so its answers say nothing to fit: call every second one right.
+    monkeypatch.setattr(fitting, "run_arm", half_right)
+    arguments = ["calibrate", "--model", model, "--n", "96", "--json"]
+    stored = json.loads(out_of(capsys, arguments))
+    assert stored["split"] == "validation"
+    assert stored["held_out"]["n"] > 0
+    asked = json.loads(out_of(capsys, ["ask", image, "what?", "--model", model, "--json"]))
+    Path(stored["file"]).unlink()
+    assert 0.0 <= asked["answers"]["laser"]["confidence"] <= 1.0
+
+
+def half_right(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[Outcome]:
+    """The real answers with every second one called right."""
+    return [replace(one, right=i % 2 == 0) for i, one in enumerate(run_arm(ask, arm, items))]
+
+
+def test_calibrate_refuses_to_invent(capsys: pytest.CaptureFixture[str], model: str) -> None:
+    assert "at least 60" in trouble_of(capsys, ["calibrate", "--model", model, "--n", "6"])
+
+
+def test_microscenes_are_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out_of(capsys, ["microscenes", "--n", "2", "--out", str(tmp_path / "scenes")])
+    assert len(list((tmp_path / "scenes").glob("*.png"))) >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["ask", "IMAGE", ""], "question"),
+        (["ask", "IMAGE", "x" * 3000], "question"),
+        (["ask", "missing.png", "what?"], "image file"),
+        (["ask", "IMAGE", "what?", "--model", "missing-model"], "missing-model"),
+        (["ask", "IMAGE", "what?", "--box", "1,2,3"], "X0,Y0,X1,Y1"),
+        (["ask", "IMAGE", "what?", "--box", "0,0,9000,10"], "300x260"),
+        (["ask", "IMAGE", "what?", "--options", "layers=3"], "layers"),
+        (["ask", "IMAGE", "what?", "--method", "magic"], "magic"),
+        (["ask", "IMAGE", "what?", "--abstain-below", "7"], "abstain_below"),
+        (["ask", "IMAGE", "what?", "--device", "moon"], "moon"),
+        (["ask", "IMAGE", "what?", "--choice", "one"], "choices"),
+        (["bench", "microscenes", "--methods", "magic", "--model", "MODEL"], "magic"),
+        (["bench", "choices", "--split", "test"], "test"),
+        (["bench", "choices", "--only", "magic"], "magic"),
+        (["zoom", "IMAGE", "it", "--n-regions", "99"], "n_regions"),
+        (["frobnicate"], "frobnicate"),
+        (["ask", "IMAGE"], "question"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    word: str,
+    image: str,
+    model: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"IMAGE": image, "MODEL": model}
+    assert word in trouble_of(capsys, [places.get(part, part) for part in arguments])
+
+
+def test_not_an_image_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("not an image")
+    assert "image" in trouble_of(capsys, ["ask", str(tmp_path / "a.png"), "what?"])
+
+
+def test_unwritable_figure_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], model: str, image: str
+) -> None:
+    arguments = ["ask", image, "what?", "--model", model, "--save", "/nowhere/at/all.png"]
+    assert "/nowhere/at/all.png" in trouble_of(capsys, arguments)
+
+
+def test_missing_extra_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(console.EXTRAS, "engine", ("no_such_module",))
+    assert "pip install 'laser-tools[engine]'" in trouble_of(capsys, ["ask", image, "what?"])
+
+
+def test_a_fault_of_ours_is_exit_code_1(
+    capsys: pytest.CaptureFixture[str], image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(model: str, device: str | None) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(console, "load_model", break_down)
+    assert "ZeroDivisionError" in trouble_of(capsys, ["ask", image, "what?"], code=1)
+    monkeypatch.setenv(cli.TRACEBACK_VARIABLE, "1")
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["ask", image, "what?"])

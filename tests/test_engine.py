@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from time import sleep
+
+import pytest
+
+from laser_tools.engine import METHODS, LocalEngine
+from laser_tools.errors import InvalidRequest, ModelUnavailable
+from laser_tools.grounding.confidence import Calibration, Logistic
+from laser_tools.methods import plain
+from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.vlm.load import VLM
+from tests.toys import picture, toy_llava
+
+
+def request(**changes: object) -> AnswerRequest:
+    fields = {"image": picture(), "question": "where is the star?", "max_new_tokens": 2}
+    return AnswerRequest.model_validate(fields | changes)
+
+
+def calibrated(intercept: float) -> LocalEngine:
+    """An engine whose every verified answer has probability sigmoid(intercept)."""
+    logistic = Logistic(mean=(0.0,), scale=(1.0,), weights=(0.0,), intercept=intercept)
+    calibration = Calibration(
+        model_hash="",
+        n=1,
+        split="validation",
+        features=("margin_first",),
+        routes={"verify": logistic},
+    )
+    return LocalEngine(replace(toy_llava(), calibration=calibration))
+
+
+def test_an_unsure_answer_is_withheld_only_where_the_caller_asked() -> None:
+    sure, unsure = calibrated(2.0), calibrated(-2.0)
+    (kept,) = sure.answer([request(abstain_below=0.5)])
+    assert kept.confidence == pytest.approx(0.8808, abs=1e-4)
+    assert not kept.abstained
+    (told,) = unsure.answer([request()])
+    assert told.answer == kept.answer
+    (withheld,) = unsure.answer([request(abstain_below=0.5)])
+    assert (withheld.answer, withheld.abstained) == ("not sure", True)
+    assert withheld.margins == told.margins
+
+
+def test_without_a_calibration_there_is_no_number_and_no_abstaining() -> None:
+    (answer,) = LocalEngine(toy_llava()).answer([request(abstain_below=1.0)])
+    assert answer.confidence is None
+    assert not answer.abstained
+    (plain,) = calibrated(0.0).answer([request(method="plain", abstain_below=1.0)])
+    assert plain.confidence is None  # this calibration knows the verify route only
+    assert not plain.abstained
+
+
+def test_order_is_kept_across_methods_and_batches() -> None:
+    asked = [
+        request(question=question, method=method)
+        for question in ("where?", "is it red?", "how many?")
+        for method in ("plain", "laser")
+    ]
+    engine = LocalEngine(toy_llava(), batch_size=2)
+    answers = engine.answer(asked)
+    assert [one.method for one in answers] == ["plain", "laser"] * 3
+    for one, other in zip(answers, asked, strict=True):
+        assert one.answer == engine.answer([other])[0].answer
+    assert engine.answer([]) == []
+    assert engine.zoom([]) == []
+
+
+def test_a_box_outside_the_image_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="300x260"):
+        LocalEngine(toy_llava()).answer([request(box=Box(x0=0, y0=0, x1=301, y1=10))])
+
+
+def test_a_layer_the_model_does_not_have_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="4 layers"):
+        LocalEngine(toy_llava(), LaserOptions(layer=7)).answer([request()])
+
+
+def test_a_missing_model_is_unavailable() -> None:
+    with pytest.raises(ModelUnavailable, match="no model 'nowhere'"):
+        LocalEngine.from_pretrained("nowhere")
+
+
+def test_threads_take_turns_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = list[int](), list[int]()
+
+    def slow(
+        vlm: VLM, asked: Sequence[AnswerRequest], options: LaserOptions
+    ) -> list[GroundedAnswer]:
+        inside.append(1)
+        most.append(len(inside))
+        sleep(0.01)
+        inside.pop()
+        return plain.answer(vlm, asked, options)
+
+    monkeypatch.setitem(METHODS, "plain", slow)
+    engines = [LocalEngine(toy_llava()), LocalEngine(toy_llava(), LaserOptions(alpha=0.5))] * 3
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda engine: engine.answer([request(method="plain")]), engines))
+    assert most == [1] * 6
+
+
+def test_asking_twice_gives_the_same_answer() -> None:
+    engine = LocalEngine(toy_llava())
+    first, other, again = (
+        engine.answer([request(question=question)])[0]
+        for question in ("where?", "how many red circle are there?", "where?")
+    )
+    assert (first.answer, first.margins) == (again.answer, again.margins)
+    assert other.localisation != first.localisation

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from laser_tools.options import LaserOptions
+
+
+@pytest.mark.parametrize("template", ["Where?", "Where is {it}?", "{what} {0}", "{what"])
+def test_a_zoom_template_must_name_what(template: str) -> None:
+    with pytest.raises(ValidationError, match="must hold"):
+        LaserOptions(zoom_template=template)
+
+
+@pytest.mark.parametrize(
+    "field", [{"k_patch": 0.0}, {"k_head": 0}, {"crop_ratio": 1.5}, {"beta": 0.0}, {"typo": 1}]
+)
+def test_what_makes_no_sense_is_refused(field: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        LaserOptions.model_validate(field)
+
+
+def test_options_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        LaserOptions().alpha = 2.0

@@ -1,0 +1,82 @@
+"""Strings that other systems open, fetch or unpack. Here they are handles nobody gave out."""
+
+from __future__ import annotations
+
+_HOSTS = ("127.0.0.1", "localhost", "169.254.169.254/latest/meta-data", "[::1]", "0x7f000001")
+_HOSTS_ENCODED = ("2130706433", "0177.0.0.1", "127.1", "[::ffff:127.0.0.1]", "①②⑦.⓪.⓪.①")
+_SCHEMES = ("file", "ftp", "gopher", "dict", "ldap", "jar", "s3", "gs", "data", "blob", "smb", "ws")
+_PATHS = (
+    "/etc/passwd",
+    "../../etc/passwd",
+    "..\\..\\windows\\win.ini",
+    "....//....//etc/passwd",
+    "%2e%2e%2fetc%2fpasswd",
+    "%252e%252e%252fetc%252fpasswd",
+    "..%c0%afetc/passwd",
+    "\\\\host\\share\\image.png",
+    "//host/share/image.png",
+    "C:\\image.png",
+    "~/.ssh/id_rsa",
+    "/proc/self/environ",
+    "/dev/zero",
+    "./image.png",
+    "image.png",
+    "img_1/../../etc/passwd",
+    "img_1\x00.png",
+    "img_1.png",
+    "/etc/passwd\x00img_1",
+    "${HOME}/image.png",
+    "$(id).png",
+    "`id`",
+    "|id",
+    "{{7*7}}",
+    "%s%s%n",
+)
+_NEAR_HANDLES = (
+    "",
+    " ",
+    " img_1",
+    "img_1 ",
+    "img_1\n",
+    "IMG_1",
+    "img_01",
+    "img_1.",
+    "img_1.c",
+    "img_1..c1",
+    "img_1.c1.",
+    "img_-1",
+    "img_1e0",
+    "img_١",
+    "img_１",
+    "img_1\u200b",
+    "img_\u202e1",
+    "іmg_1",
+    "img_1,img_2",
+    "['img_1']",
+    "__class__",
+    "img_1.__class__",
+    "img_" + "9" * 400,
+    "img_1" + ".c1" * 4000,
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB" * 200,
+    "\ud800",
+)
+_URLS = (
+    *(f"http://{host}" for host in (*_HOSTS, *_HOSTS_ENCODED)),
+    *(f"{scheme}://127.0.0.1/image.png" for scheme in _SCHEMES),
+    "https://user:password@127.0.0.1:22/",
+    "http://127.0.0.1:80\\@example.com/",
+    "http://example.com#@127.0.0.1/",
+    "http:///etc/passwd",
+    "HtTp://127.0.0.1",
+    " http://127.0.0.1",
+    "http:\t//127.0.0.1",
+    "//127.0.0.1/image.png",
+    "data:image/png;base64,iVBORw0KGgo=",
+    "data:text/html,<script>alert(1)</script>",
+    "file:///etc/passwd",
+    "file://localhost/etc/passwd",
+    "file:/etc/passwd",
+    "http://127.0.0.1/%0d%0aHost:x",
+)
+
+HOSTILE_HANDLES = (*_URLS, *_PATHS, *_NEAR_HANDLES)
