@@ -28,7 +28,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "first_layer": (0, 1, 2, 4),
     "aggregate": ("mean", "max"),
     "k_patch": (0.02, 0.05, 0.1, 0.2),
-    "box_rule": ("bounding", "centre", "cover"),
+    "box_rule": ("bounding", "centre", "component", "cover"),
     "crop_ratio": (0.35, 0.5, 0.65),
     "view": ("crop", "image+crop"),
     "mask_fill": ("mean", "zero"),

@@ -31,6 +31,7 @@ class Diet:
     views: tuple[float, ...]
     pair_share: float
     blind_share: float
+    questions: int = 8  # behind each image
 
 
 KINDS = (
@@ -65,6 +66,7 @@ FULL = Diet(
     pair_share=0.4,
     blind_share=0.65,
 )
+DENSE = replace(FULL, questions=12)  # with pixels an image costs more, so more is asked of it
 INSTRUCTION_SHARE = 0.3
 PAIRS = ((0, 1), (0, 2), (0, 3), (6, 7))  # whole image + half crop; masked whole + masked crop
 
@@ -92,9 +94,8 @@ class Row:
 class RowMaker:
     """Writes rows: picks the views, asks the questions, and tokenises them."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, diet: Diet, questions: int = 8) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, diet: Diet) -> None:
         self.tokenizer, self.diet = tokenizer, diet
-        self.questions = questions
         self._ids: dict[str, list[int]] = {}
 
     def prefix_ids(self, images: int) -> list[int]:
@@ -118,7 +119,7 @@ class RowMaker:
         else:
             views = (int(rng.choice(len(self.diet.views), p=self.diet.views)),)
         asked = self._asked(scene, specs, views)
-        segments = [self._segment(rng, asked, specs[views[0]]) for _ in range(self.questions)]
+        segments = [self._segment(rng, asked, specs[views[0]]) for _ in range(self.diet.questions)]
         return Row(scene_id, views, segments)
 
     def _asked(

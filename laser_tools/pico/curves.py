@@ -1,4 +1,4 @@
-"""The training log as a picture: one panel a stage, validation-free running means."""
+"""The training log as a picture: one panel a stage, running means over training batches."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ _LEFT_OUT = ("step", "seconds", "loss")
 
 def draw_curves(folder: Path, out: Path) -> None:
     """`folder` holds one `<stage>.jsonl` per stage; panels in training order, losses left out."""
-    logs = {stage: folder / f"{stage}.jsonl" for stage in ("tower", "text", "align", "joint")}
-    logs = {stage: path for stage, path in logs.items() if path.exists()}
+    logs = {path.stem: path for path in sorted(folder.glob("*.jsonl"), key=_ended)}
     with styled_figure(2.6 * len(logs), 2.6) as figure:
         panels = figure.subplots(1, len(logs), squeeze=False)[0]
         for panel, (stage, path) in zip(panels, logs.items(), strict=True):
@@ -30,6 +29,11 @@ def draw_curves(folder: Path, out: Path) -> None:
             panel.legend(fontsize=5)
         figure.tight_layout()
         figure.savefig(out)
+
+
+def _ended(log: Path) -> float:
+    """When a stage was last written to: stages end in training order."""
+    return log.stat().st_mtime
 
 
 def _smooth(values: list[float]) -> np.ndarray:

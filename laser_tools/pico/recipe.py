@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from laser_tools.pico.batches import EASY, FULL, Diet
+from laser_tools.pico.batches import DENSE, EASY, FULL, Diet
+from laser_tools.pico.curves import draw_curves
 from laser_tools.pico.draw_store import draw_store
+from laser_tools.pico.export import export
 from laser_tools.pico.stages import (
     Metrics,
     Parts,
@@ -50,7 +52,7 @@ STAGES = (
     Stage("bind", text_step, 600, 32, 1e-3, EASY),
     Stage("text", text_step, 800, 32, 8e-4, needs=("bind",), owns=LANGUAGE),
     Stage("align", align_step, 300, 32, 3e-3, needs=("tower", "text")),
-    Stage("joint", joint_step, 1800, 24, 6e-4, needs=("align",)),
+    Stage("joint", joint_step, 1200, 20, 6e-4, DENSE, needs=("align",)),
 )
 ALL_STAGES = tuple(stage.name for stage in STAGES)
 CHECKPOINT_EVERY = 100
@@ -59,8 +61,10 @@ CHECKPOINT_EVERY = 100
 def run_stage(stage: Stage, folder: Path, world: World) -> None:
     """Train one stage to its end, continuing from its checkpoint if there is one."""
     parts = _start(stage, folder)
+    for module in parts.modules().values():
+        module.requires_grad_(False)
     groups = [
-        {"params": [parameter], "share": share}
+        {"params": [parameter.requires_grad_(True)], "share": share}
         for parameter, share in trained_by(stage.name, parts)
     ]
     optimiser = torch.optim.AdamW(
@@ -132,8 +136,12 @@ def train_stage(stage: Stage, folder: Path) -> None:
 
 
 def train(folder: Path, *, stages: tuple[str, ...] = ALL_STAGES) -> None:
-    """Run the stages in `folder`, skipping what is already there."""
+    """Run the stages in `folder`, skipping what is there; the last writes `folder`/model, a folder
+    that any loader takes, and every call draws the curves so far to `folder`/curves.png."""
     folder.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
         if stage.name in stages:
             train_stage(stage, folder)
+    if "joint" in stages:
+        export(folder / "joint.pt", folder / "model")
+    draw_curves(folder, folder / "curves.png")

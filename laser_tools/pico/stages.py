@@ -192,24 +192,33 @@ def tower_step(
     return loss + extra, metrics | {"glyphs": right}
 
 
-def language_loss(
-    parts: Parts, packed: Packed, cells: torch.Tensor
-) -> tuple[torch.Tensor, Metrics]:
-    """Cross-entropy of the answers; `cells` (all image cells of the batch, width)."""
+def answer_logits(parts: Parts, packed: Packed, cells: torch.Tensor) -> torch.Tensor:
+    """Logits (targets, vocabulary) at every position whose next token is an answer's.
+
+    `cells` (all image cells of the batch, width) take the places of the image tokens.
+    """
     language = parts.model.model.language_model
     embeds = language.embed_tokens(packed.input_ids)
     is_cell = packed.slots >= 0
     embeds = embeds.masked_scatter(
         is_cell[..., None], cells[packed.slots[is_cell]].to(embeds.dtype)
     )
+    hidden = language(
+        inputs_embeds=embeds,
+        attention_mask=packed.mask,
+        position_ids=packed.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+    logits: torch.Tensor = parts.model.lm_head(hidden.flatten(0, 1)[packed.where])
+    return logits
+
+
+def language_loss(
+    parts: Parts, packed: Packed, cells: torch.Tensor
+) -> tuple[torch.Tensor, Metrics]:
+    """Cross-entropy of the answers, and the share of right tokens by kind of question."""
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = language(
-            inputs_embeds=embeds,
-            attention_mask=packed.mask,
-            position_ids=packed.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-        logits = parts.model.lm_head(hidden.flatten(0, 1)[packed.where])
+        logits = answer_logits(parts, packed, cells)
     loss = functional.cross_entropy(logits.float(), packed.target)
     return loss, _accuracy(logits.argmax(-1) == packed.target, packed.kind)
 
