@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from laser_tools.pico.build import INSTRUCTION
 from laser_tools.pico.questions import MAKERS, View, existence
-from laser_tools.pico.scenes import Scene
-from laser_tools.pico.views import GRID, IGNORE, ViewSpec, what_is_seen
+from laser_tools.pico.scenes import MOST_THINGS, Scene
+from laser_tools.pico.views import GRID, ViewSpec, what_is_seen
 from laser_tools.pico.words import COUNTS, TEMPLATES, with_article
 
 CELLS = GRID * GRID
@@ -32,6 +32,8 @@ class Diet:
     pair_share: float
     blind_share: float
     questions: int = 8  # behind each image
+    most_things: int = MOST_THINGS  # scenes are cut down to so many
+    thin_share: float = 0.5  # of symbolic rows: one cell a thing
 
 
 KINDS = (
@@ -45,10 +47,12 @@ KINDS = (
     "none",  # the prompt without a question, answered with a caption
 )
 EASY = Diet(
-    mix={"attribute": 0.4, "existence": 0.15, "reading": 0.35, "location": 0.1},
-    views=(0.1, 0.25, 0.25, 0.2, 0.1, 0.1, 0.0, 0.0),
+    mix={"attribute": 0.35, "existence": 0.2, "reading": 0.35, "location": 0.1},
+    views=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     pair_share=0.0,
-    blind_share=0.5,
+    blind_share=0.3,
+    most_things=4,
+    thin_share=1.0,
 )
 MIX = {
     "existence": 0.14,
@@ -68,6 +72,7 @@ FULL = Diet(
 )
 DENSE = replace(FULL, questions=12)  # with pixels an image costs more, so more is asked of it
 INSTRUCTION_SHARE = 0.3
+BACKGROUND_SHARE = 0.02  # of the background cells of a symbolic scene
 PAIRS = ((0, 1), (0, 2), (0, 3), (6, 7))  # whole image + half crop; masked whole + masked crop
 
 
@@ -264,8 +269,22 @@ def _mask(t: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.zeros(allowed.shape, dtype=torch.bfloat16).masked_fill(~allowed, lowest)[:, None]
 
 
-def kept_cells(rng: np.random.Generator, targets: np.ndarray, share: float = 0.08) -> np.ndarray:
-    """Cells worth a token in a symbolic scene: those of things, and a few of the background."""
-    colour = targets.reshape(-1, targets.shape[-1])[:, 0]
-    kept: np.ndarray = (colour > 0) | ((colour != IGNORE) & (rng.random(len(colour)) < share))
+def kept_cells(rng: np.random.Generator, targets: np.ndarray, thin: bool) -> np.ndarray:
+    """Cells worth a token in a symbolic scene, (views*CELLS,) bool: those of things (of a `thin`
+    one only one cell a thing), and a few of the background."""
+    colour = targets[..., 0].reshape(-1)
+    kept: np.ndarray = colour > 0
+    if thin:
+        kept = np.concatenate([_one_each(rng, view) for view in targets])
+    kept |= (colour == 0) & (rng.random(len(colour)) < BACKGROUND_SHARE)
     return kept
+
+
+def _one_each(rng: np.random.Generator, targets: np.ndarray) -> np.ndarray:
+    """One random cell of every thing of a view; names are unique, so codes tell things apart."""
+    names = targets[..., 0].reshape(-1).astype(int) * 100 + targets[..., 1].reshape(-1)
+    order = rng.permutation(len(names))
+    _, first = np.unique(names[order], return_index=True)
+    kept = np.zeros(len(names), bool)
+    kept[order[first]] = True
+    return kept & (targets[..., 0].reshape(-1) > 0)

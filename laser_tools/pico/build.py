@@ -29,6 +29,7 @@ from laser_tools.pico.words import (
 )
 
 SPECIALS = ("[PAD]", "[UNK]", "<s>", "</s>", "<image>")
+INIT_STD = 0.06  # about 1/sqrt(width): with the usual 0.02 attention is flat and learning stalls
 INSTRUCTION = "Answer briefly."
 CHAT_TEMPLATE = (
     "<s>"
@@ -103,6 +104,7 @@ def build_config() -> LlavaConfig:
         num_attention_heads=6,
         num_key_value_heads=6,
         max_position_embeddings=1024,
+        initializer_range=INIT_STD,
         tie_word_embeddings=True,
         bos_token_id=ids["<s>"],
         eos_token_id=ids["</s>"],

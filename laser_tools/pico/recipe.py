@@ -48,11 +48,11 @@ class Stage:
 
 LANGUAGE = ("model.model.language", "model.lm", "symbols")
 STAGES = (
-    Stage("tower", tower_step, 2300, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
-    Stage("bind", text_step, 600, 32, 1e-3, EASY),
-    Stage("text", text_step, 800, 32, 8e-4, needs=("bind",), owns=LANGUAGE),
-    Stage("align", align_step, 300, 32, 3e-3, needs=("tower", "text")),
-    Stage("joint", joint_step, 1200, 20, 6e-4, DENSE, needs=("align",)),
+    Stage("tower", tower_step, 3100, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
+    Stage("bind", text_step, 500, 48, 1e-3, EASY),
+    Stage("text", text_step, 500, 32, 1e-3, needs=("bind",), owns=LANGUAGE),
+    Stage("align", align_step, 400, 32, 3e-3, needs=("tower", "text")),
+    Stage("joint", joint_step, 900, 20, 6e-4, DENSE, needs=("align",)),
 )
 ALL_STAGES = tuple(stage.name for stage in STAGES)
 CHECKPOINT_EVERY = 100
@@ -84,8 +84,8 @@ def run_stage(stage: Stage, folder: Path, world: World) -> None:
             bar.set_postfix(loss=f"{loss.item():.3f}")
             record = {"step": step, "seconds": time.monotonic() - started, "loss": loss.item()}
             log.write(json.dumps(record | metrics) + "\n")
+            log.flush()
             if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == stage.steps:
-                log.flush()
                 _save(folder / f"{stage.name}.pt", step + 1, parts, optimiser)
 
 

@@ -14,6 +14,7 @@ Split = Literal["train", "validation", "test"]
 
 SIZES = ((768, 768), (768, 768), (768, 768), (896, 672), (672, 896), (1024, 1024), (640, 640))
 UNIT_PX = 768  # lengths below are pixels of a scene of this size (geometric mean of its sides)
+MOST_THINGS = 9
 RADIUS_PX = (50.0, 62.0)
 MIN_GAP_PX = 148.0  # between centres of things that were not placed as neighbours
 NEIGHBOUR_PX = (128.0, 160.0)  # between centres of neighbours
@@ -69,7 +70,7 @@ def make_scene(split: Split, index: int, seed: int = 0) -> Scene:
     rng = np.random.default_rng(key)
     size = SIZES[rng.integers(len(SIZES))]
     unit = float(np.sqrt(size[0] * size[1])) / UNIT_PX
-    centres = _place(rng, size, unit, count=int(rng.integers(4, 10)))
+    centres = _place(rng, size, unit, count=int(rng.integers(4, MOST_THINGS + 1)))
     names = _unique_names(rng, len(centres))
     things = tuple(
         Thing(colour, shape, _label(rng), x, y, unit * rng.uniform(*RADIUS_PX))

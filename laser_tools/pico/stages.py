@@ -10,7 +10,7 @@ joint   everything together, on all views and prompts
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from laser_tools.pico.batches import KINDS, Diet, Packed, Row, RowMaker, kept_cells, pack
-from laser_tools.pico.build import build_model, build_tokenizer
-from laser_tools.pico.scenes import Scene, Split, make_scene
+from laser_tools.pico.build import INIT_STD, build_model, build_tokenizer, vocabulary
+from laser_tools.pico.scenes import MOST_THINGS, Scene, Split, make_scene
 from laser_tools.pico.views import (
     FIELD_SIZES,
     GRID,
@@ -32,27 +32,43 @@ from laser_tools.pico.views import (
     scene_specs,
     what_is_seen,
 )
-from laser_tools.pico.words import LABEL_CHARS
+from laser_tools.pico.words import COLOURS, LABEL_CHARS, SHAPES
 
 Metrics = dict[str, float]
 TOWER_VIEWS = (0.14, 0.20, 0.17, 0.12, 0.20, 0.09, 0.04, 0.04)  # shares of VIEW_KINDS
 
 
 class Symbols(nn.Module):
-    """A cell as the sum of embeddings of what it holds and where it lies: (n, 5) -> (n, width)."""
+    """A cell as the sum of the words for what it holds, of tables of its own, and of its place.
+
+    The words are the language model's own embeddings, so that a question's "red" resembles a red
+    cell from the start; the tables tell the second character from the third, and none from some.
+    """
+
+    words: torch.Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        vocab = {token: i for i, token in enumerate(vocabulary())}
+        pieces = [f"##{char}" for char in LABEL_CHARS]
+        fields = (list(COLOURS), list(SHAPES), list(LABEL_CHARS), pieces, pieces)
+        longest = max(FIELD_SIZES)
+        table = [[0, *(vocab[word] for word in words)] for words in fields]
+        padded = [row + [0] * (longest - len(row)) for row in table]
+        self.register_buffer("words", torch.tensor(padded))  # fields x values -> token id
         self.fields = nn.ModuleList(nn.Embedding(size, width) for size in FIELD_SIZES)
         self.row, self.column = nn.Embedding(GRID, width), nn.Embedding(GRID, width)
-        for table in (*self.fields, self.row, self.column):
-            nn.init.normal_(table.weight, std=0.02)
+        for embedding in (*self.fields, self.row, self.column):
+            nn.init.normal_(embedding.weight, std=INIT_STD)
 
-    def forward(self, targets: torch.Tensor) -> torch.Tensor:
+    def forward(self, targets: torch.Tensor, word_embeddings: torch.Tensor) -> torch.Tensor:
+        """Cell targets (..., 5) and embeddings (vocabulary, width) -> (cells, width)."""
         cells = targets.reshape(-1, len(FIELD_SIZES)).clamp(min=0).long()
         place = torch.arange(len(cells)) % (GRID * GRID)
-        what = sum(table(cells[:, i]) for i, table in enumerate(self.fields))
-        total: torch.Tensor = what + self.row(place // GRID) + self.column(place % GRID)
+        total: torch.Tensor = self.row(place // GRID) + self.column(place % GRID)
+        for i, table in enumerate(self.fields):
+            word = word_embeddings[self.words[i, cells[:, i]]] * (cells[:, i : i + 1] > 0)
+            total = total + table(cells[:, i]) + word
         return total
 
 
@@ -79,6 +95,12 @@ class Parts:
         heads = nn.ModuleDict({"cells": nn.Conv2d(coarse, sum(FIELD_SIZES), 1), "glyphs": glyphs})
         return cls(model, Symbols(model.config.text_config.hidden_size), heads)
 
+    def symbolise(self, targets: torch.Tensor) -> torch.Tensor:
+        """Cell targets (..., 5) -> symbolic cells (cells, width)."""
+        embeddings = self.model.model.language_model.embed_tokens.weight
+        cells: torch.Tensor = self.symbols(targets, embeddings)
+        return cells
+
     def modules(self) -> dict[str, nn.Module]:
         return {"model": self.model, "symbols": self.symbols, "heads": self.heads}
 
@@ -89,13 +111,16 @@ class World:
     def __init__(
         self, split: Split, scenes: int, diet: Diet, store: ViewStore | None = None
     ) -> None:
-        self.split, self.count, self.store = split, scenes, store
+        self.split, self.count, self.store, self.diet = split, scenes, store, diet
         self.maker = RowMaker(build_tokenizer(), diet)
         self._scenes: dict[int, tuple[Scene, list[ViewSpec]]] = {}
 
     def scene(self, index: int) -> tuple[Scene, list[ViewSpec]]:
         if index not in self._scenes:
             scene = make_scene(self.split, index)
+            if self.diet.most_things < MOST_THINGS:
+                kept = 2 + index % (self.diet.most_things - 1)
+                scene = replace(scene, things=scene.things[:kept])
             self._scenes[index] = (scene, scene_specs(scene))
         return self._scenes[index]
 
@@ -238,8 +263,12 @@ def text_step(
     """The language model on symbolic scenes: only cells that hold something have a token."""
     rows = world.rows(rng, batch)
     targets = [world.targets(row) for row in rows]
-    packed = pack(world.maker, rows, [kept_cells(rng, t) for t in targets])
-    cells = parts.symbols(torch.from_numpy(np.concatenate(targets)))
+    packed = pack(
+        world.maker,
+        rows,
+        [kept_cells(rng, t, rng.random() < world.diet.thin_share) for t in targets],
+    )
+    cells = parts.symbolise(torch.from_numpy(np.concatenate(targets)))
     return language_loss(parts, packed, cells)
 
 
@@ -262,7 +291,7 @@ def align_step(
     scenes, views = rng.integers(len(world.store), size=batch), rng.integers(8, size=batch)
     targets = torch.from_numpy(world.store.targets[scenes, views])
     with torch.no_grad():
-        wanted = parts.symbols(targets)
+        wanted = parts.symbolise(targets)
     cells, _ = image_cells(parts, normalise(world.store.pixels[scenes, views], rng))
     clear = targets.flatten(0, 2)[:, 0]
     weight = torch.where(clear > 0, 1.0, 0.1) * (clear != IGNORE)
@@ -282,7 +311,7 @@ def joint_step(
     loss, metrics = language_loss(parts, packed, cells)
     targets = torch.from_numpy(np.concatenate([world.targets(row) for row in rows]))
     extra, dense_metrics = dense_loss(dense, targets)
-    return loss + 0.1 * extra, metrics | {"char1_cells": dense_metrics["char1"]}
+    return loss + 0.15 * extra, metrics | {"char1_cells": dense_metrics["char1"]}
 
 
 def trained_by(stage: str, parts: Parts) -> Iterator[tuple[nn.Parameter, float]]:
@@ -294,8 +323,8 @@ def trained_by(stage: str, parts: Parts) -> Iterator[tuple[nn.Parameter, float]]
         "text": [(model.language_model, 1.0), (parts.symbols, 1.0)],
         "align": [(model.multi_modal_projector, 1.0)],
         "joint": [
-            (model.vision_tower, 0.5),
-            (parts.heads, 0.5),
+            (model.vision_tower, 1.0),
+            (parts.heads, 1.0),
             (model.multi_modal_projector, 1.0),
             (model.language_model, 1.0),
         ],
