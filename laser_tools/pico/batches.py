@@ -55,14 +55,14 @@ EASY = Diet(
     thin_share=1.0,
 )
 MIX = {
-    "existence": 0.14,
-    "attribute": 0.14,
-    "reading": 0.24,
-    "relation": 0.17,
-    "counting": 0.09,
+    "existence": 0.18,
+    "attribute": 0.17,
+    "reading": 0.20,
+    "relation": 0.18,
+    "counting": 0.08,
     "comparison": 0.10,
-    "location": 0.06,
-    "none": 0.06,
+    "location": 0.04,
+    "none": 0.05,
 }
 FULL = Diet(
     mix=MIX,
@@ -70,7 +70,21 @@ FULL = Diet(
     pair_share=0.4,
     blind_share=0.65,
 )
-DENSE = replace(FULL, questions=12)  # with pixels an image costs more, so more is asked of it
+SYMBOLIC = replace(FULL, pair_share=0.2, thin_share=0.9)
+DENSE = replace(
+    FULL,
+    mix={
+        "existence": 0.12,
+        "attribute": 0.10,
+        "reading": 0.22,
+        "relation": 0.28,
+        "counting": 0.08,
+        "comparison": 0.12,
+        "location": 0.03,
+        "none": 0.05,
+    },  # more of what is learnt late
+    questions=12,  # with pixels an image costs more, so more is asked of it
+)
 INSTRUCTION_SHARE = 0.3
 BACKGROUND_SHARE = 0.02  # of the background cells of a symbolic scene
 PAIRS = ((0, 1), (0, 2), (0, 3), (6, 7))  # whole image + half crop; masked whole + masked crop

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from laser_tools.pico.batches import DENSE, EASY, FULL, Diet
+from laser_tools.pico.batches import DENSE, EASY, FULL, SYMBOLIC, Diet
 from laser_tools.pico.curves import draw_curves
 from laser_tools.pico.draw_store import draw_store
 from laser_tools.pico.export import export
@@ -48,11 +48,11 @@ class Stage:
 
 LANGUAGE = ("model.model.language", "model.lm", "symbols")
 STAGES = (
-    Stage("tower", tower_step, 3100, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
+    Stage("tower", tower_step, 3500, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
     Stage("bind", text_step, 500, 48, 1e-3, EASY),
-    Stage("text", text_step, 500, 32, 1e-3, needs=("bind",), owns=LANGUAGE),
+    Stage("text", text_step, 900, 48, 1.5e-3, SYMBOLIC, needs=("bind",), owns=LANGUAGE),
     Stage("align", align_step, 400, 32, 3e-3, needs=("tower", "text")),
-    Stage("joint", joint_step, 900, 20, 6e-4, DENSE, needs=("align",)),
+    Stage("joint", joint_step, 550, 20, 6e-4, DENSE, needs=("align",)),
 )
 ALL_STAGES = tuple(stage.name for stage in STAGES)
 CHECKPOINT_EVERY = 100

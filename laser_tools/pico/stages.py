@@ -9,6 +9,7 @@ joint   everything together, on all views and prompts
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,19 @@ Metrics = dict[str, float]
 TOWER_VIEWS = (0.14, 0.20, 0.17, 0.12, 0.20, 0.09, 0.04, 0.04)  # shares of VIEW_KINDS
 
 
+def ordinal_(table: torch.Tensor) -> None:
+    """Fill a table (places, width), in place, so that near places are alike and order is linear.
+
+    From unordered tables "left of" and "further up" were not learned.
+    """
+    at = torch.linspace(-1, 1, len(table))[:, None]
+    waves = [at, *(wave(math.pi * k * at) for k in (0.5, 1, 2) for wave in (torch.sin, torch.cos))]
+    features = torch.cat(waves, dim=1)
+    mixed = features @ torch.randn(features.shape[1], table.shape[1])
+    with torch.no_grad():
+        table.copy_(2 * INIT_STD * mixed / mixed.std())
+
+
 class Symbols(nn.Module):
     """A cell as the sum of the words for what it holds, of tables of its own, and of its place.
 
@@ -53,13 +67,16 @@ class Symbols(nn.Module):
         pieces = [f"##{char}" for char in LABEL_CHARS]
         fields = (list(COLOURS), list(SHAPES), list(LABEL_CHARS), pieces, pieces)
         longest = max(FIELD_SIZES)
-        table = [[0, *(vocab[word] for word in words)] for words in fields]
-        padded = [row + [0] * (longest - len(row)) for row in table]
+        known = [[0, *(vocab[word] for word in words)] for words in fields]
+        padded = [row + [0] * (longest - len(row)) for row in known]
         self.register_buffer("words", torch.tensor(padded))  # fields x values -> token id
-        self.fields = nn.ModuleList(nn.Embedding(size, width) for size in FIELD_SIZES)
+        tables = [nn.Embedding(size, width) for size in FIELD_SIZES]
         self.row, self.column = nn.Embedding(GRID, width), nn.Embedding(GRID, width)
-        for embedding in (*self.fields, self.row, self.column):
-            nn.init.normal_(embedding.weight, std=INIT_STD)
+        for table in tables:
+            nn.init.normal_(table.weight, std=INIT_STD)
+        self.fields = nn.ModuleList(tables)
+        for places in (self.row, self.column):
+            ordinal_(places.weight)
 
     def forward(self, targets: torch.Tensor, word_embeddings: torch.Tensor) -> torch.Tensor:
         """Cell targets (..., 5) and embeddings (vocabulary, width) -> (cells, width)."""
