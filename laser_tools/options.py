@@ -39,12 +39,12 @@ class LaserOptions(Frozen):
 
     # Localisation map and Con-ViCrop (section 3.3)
     aggregate: Aggregate = "mean"  # over the chosen heads
-    k_patch: float = Field(default=0.05, gt=0.0, le=1.0)  # share of N visual tokens, >= 1 patch
-    box_rule: BoxRule = "bounding"  # what the crop is centred on, see grounding/regions.py
+    k_patch: float = Field(default=0.02, gt=0.0, le=1.0)  # share of N visual tokens, >= 1 patch
+    box_rule: BoxRule = "component"  # what the crop is centred on, see grounding/regions.py
     max_evidence: int = Field(default=3, ge=1)  # connected places reported, best first
     crop_ratio: float = Field(default=0.5, gt=0.0, le=1.0)  # crop side / image side
     min_crop_px: int = Field(default=224, ge=1)  # or the image's side, if that is smaller
-    view: View = "crop"  # the crop replaces the image, or follows it in the prompt
+    view: View = "image+crop"  # the crop replaces the image, or follows it in the prompt
 
     # Negative view (eq. 7) and VAT decoding (eqs. 10-11)
     mask_fill: MaskFill = "mean"  # the image's mean colour | black

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
+from laser_tools.pico import attention
 from laser_tools.pico.batches import KINDS, Diet, Packed, Row, RowMaker, kept_cells, pack
 from laser_tools.pico.build import INIT_STD, build_model, build_tokenizer, vocabulary
 from laser_tools.pico.scenes import MOST_THINGS, Scene, Split, make_scene
@@ -101,8 +102,7 @@ class Parts:
     def fresh(cls, seed: int = 0) -> Parts:
         torch.manual_seed(seed)
         model = build_model()
-        # With a dense mask, backward through sdpa takes three times as long on a CPU.
-        model.set_attn_implementation({"text_config": "eager"})
+        model.set_attn_implementation({"text_config": attention.NAME})
         tower = model.model.vision_tower
         nn.init.normal_(tower.row, std=0.3)
         nn.init.normal_(tower.column, std=0.3)

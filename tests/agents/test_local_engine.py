@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from pathlib import Path
 from typing import Any
 
-import pytest
 from langchain_core.messages import BaseMessage, ToolMessage
 from PIL import Image
 
-import laser_tools
 from agents.zoom_then_ask import ask
 from laser_tools.engine import LocalEngine
 from laser_tools.tools import LaserToolkit
 from tests.toys import picture, toy_llava
 
-PICO = Path(laser_tools.__file__).parent / "pico" / "weights" / "model.safetensors"
 N_ITEMS = 10
 N_RIGHT = 6  # eight colours and as many shapes to choose from: chance gets one
 
@@ -65,7 +61,6 @@ async def test_parallel_calls_answer_as_serial_ones() -> None:
     assert await asyncio.gather(*(tool.ainvoke(call) for call in calls * 3)) == serial * 3
 
 
-@pytest.mark.skipif(not PICO.exists(), reason="pico is not trained yet: laser-tools pico train")
 def test_the_agent_over_pico_answers_rightly() -> None:
     from laser_tools.pico.items import draw_items
 
