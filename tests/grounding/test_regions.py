@@ -105,7 +105,7 @@ def test_the_rules_centre_the_crop_where_they_say() -> None:
 def test_suppression_finds_the_second_place_and_stops_where_nothing_is_left() -> None:
     heat = torch.zeros(8, 8)
     heat[1, 1], heat[1, 2], heat[6, 6] = 3.0, 2.0, 1.0
-    regions = find_regions(heat, whole(800, 800), (800, 800), LaserOptions(), 5)
+    regions = find_regions(heat, whole(800, 800), (800, 800), LaserOptions(k_patch=0.05), 5)
     assert [region.evidence[0].box for region in regions] == [
         Box(x0=100, y0=100, x1=300, y1=200),
         Box(x0=600, y0=600, x1=700, y1=700),

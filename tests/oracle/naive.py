@@ -69,7 +69,8 @@ def _inputs(vlm: VLM, images: list[Image.Image], question: str) -> dict[str, Ten
     text = vlm.processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
-    return dict(vlm.processor(images=images, text=text, return_tensors="pt"))
+    inputs = vlm.processor(images=images, text=text, return_tensors="pt")
+    return dict(inputs.to(dtype=vlm.model.dtype))
 
 
 def _last_row(model: torch.nn.Module, vlm: VLM, inputs: dict[str, Tensor]) -> Tensor:
@@ -87,13 +88,15 @@ def _crop_and_mask(
     pixels = np.asarray(image).copy()
     mean = np.round(pixels.reshape(-1, 3).mean(0))
     corners = []
+    anchors = patches if options.box_rule == "bounding" else _heaviest_part(patches, heat)
     for row, column in patches:
         x0 = map_box.x0 + int(np.floor(column * map_box.width / w))
         x1 = map_box.x0 + int(np.ceil((column + 1) * map_box.width / w))
         y0 = map_box.y0 + int(np.floor(row * map_box.height / h))
         y1 = map_box.y0 + int(np.ceil((row + 1) * map_box.height / h))
         pixels[y0:y1, x0:x1] = mean
-        corners.append((x0, y0, x1, y1))
+        if (row, column) in anchors:
+            corners.append((x0, y0, x1, y1))
     left, upper = min(c[0] for c in corners), min(c[1] for c in corners)
     right, lower = max(c[2] for c in corners), max(c[3] for c in corners)
     width = min(max(round(image.width / 2), 224), image.width)
@@ -101,6 +104,23 @@ def _crop_and_mask(
     x0 = int(np.clip((left + right - width) // 2, 0, image.width - width))
     y0 = int(np.clip((upper + lower - height) // 2, 0, image.height - height))
     return Box(x0=x0, y0=y0, x1=x0 + width, y1=y0 + height), Image.fromarray(pixels)
+
+
+def _heaviest_part(patches: list[tuple[int, int]], heat: Tensor) -> list[tuple[int, int]]:
+    """Join patches that touch (corners too) until nothing changes; the heaviest of the parts."""
+    parts = [[patch] for patch in patches]
+    while True:
+        touching = [
+            (a, b)
+            for a in parts
+            for b in parts
+            if a is not b
+            and any(abs(p[0] - q[0]) <= 1 and abs(p[1] - q[1]) <= 1 for p in a for q in b)
+        ]
+        if not touching:
+            return max(parts, key=lambda part: sum(float(heat[cell]) for cell in part))
+        a, b = touching[0]
+        parts = [part for part in parts if part is not a and part is not b] + [a + b]
 
 
 def _decode(
