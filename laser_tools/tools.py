@@ -66,10 +66,12 @@ class LaserGroundedVQA(LaserTool):
 
     Instantiation:
         ```python
+        from pathlib import Path
+
         from laser_tools import LaserGroundedVQA
 
         tool = LaserGroundedVQA()
-        handle = tool.images.add(open("scene.png", "rb").read())  # "img_1"
+        handle = tool.images.add(Path("scene.png").read_bytes())  # "img_1"
         ```
 
     Invocation:
@@ -136,10 +138,12 @@ class LaserZoomToEvidence(LaserTool):
 
     Instantiation:
         ```python
+        from pathlib import Path
+
         from laser_tools import LaserZoomToEvidence
 
         tool = LaserZoomToEvidence()
-        handle = tool.images.add(open("scene.png", "rb").read())  # "img_1"
+        handle = tool.images.add(Path("scene.png").read_bytes())  # "img_1"
         ```
 
     Invocation:
@@ -202,10 +206,12 @@ class LaserToolkit(LaserConfig, BaseToolkit):
 
     Use within an agent:
         ```python
+        from pathlib import Path
+
         from langchain.agents import create_agent
 
         agent = create_agent(chat_model, toolkit.get_tools(), middleware=toolkit.middleware())
-        toolkit.add_image(open("scene.png", "rb").read(), thread_id="42")
+        toolkit.add_image(Path("scene.png").read_bytes(), thread_id="42")
         question = f"What number is on the red triangle?\\n{toolkit.announce('42')}"
         agent.invoke(
             {"messages": [("user", question)]},
