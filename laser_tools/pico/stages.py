@@ -25,6 +25,7 @@ from laser_tools.pico.build import INIT_STD, build_model, build_tokenizer, vocab
 from laser_tools.pico.scenes import MOST_THINGS, Scene, Split, make_scene
 from laser_tools.pico.views import (
     FIELD_SIZES,
+    FIELDS,
     GRID,
     IGNORE,
     ViewSpec,
@@ -184,11 +185,7 @@ def dense_loss(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tenso
     losses, metrics = [], {}
     on_thing = targets[..., 0] > 0
     for i, (name, part) in enumerate(
-        zip(
-            ("colour", "shape", "char1", "char2", "char3"),
-            torch.split(logits, list(FIELD_SIZES), 1),
-            strict=True,
-        )
+        zip(FIELDS, torch.split(logits, list(FIELD_SIZES), 1), strict=True)
     ):
         target = targets[..., i].long()
         if i >= 2:
