@@ -164,6 +164,11 @@ class World:
         assert self.store is not None
         return np.concatenate([self.store.pixels[row.scene_id, list(row.views)] for row in rows])
 
+    def drawn_targets(self, rows: list[Row]) -> np.ndarray:
+        """The cell targets kept with `pixels`, in the same order; needs a store."""
+        assert self.store is not None
+        return np.concatenate([self.store.targets[row.scene_id, list(row.views)] for row in rows])
+
 
 def normalise(pixels: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
     """uint8 (B, 96, 96, 3) -> (B, 3, 96, 96) in about -1..1, as the processor does; with `rng`
@@ -323,7 +328,7 @@ def joint_step(
     packed = pack(world.maker, rows)
     cells, dense = image_cells(parts, normalise(world.pixels(rows), rng))
     loss, metrics = language_loss(parts, packed, cells)
-    targets = torch.from_numpy(np.concatenate([world.targets(row) for row in rows]))
+    targets = torch.from_numpy(world.drawn_targets(rows))
     extra, dense_metrics = dense_loss(dense, targets)
     return loss + 0.15 * extra, metrics | {"char1_cells": dense_metrics["char1"]}
 

@@ -66,6 +66,13 @@ def _separately(
     return logits[0, -len(segment.answer_ids) :]
 
 
+def test_kept_targets_are_those_of_the_scenes(store: ViewStore) -> None:
+    world = World("train", SCENES, FULL, store)
+    rows = world.rows(np.random.default_rng(0), 8)
+    made = np.concatenate([world.targets(row) for row in rows])
+    assert np.array_equal(world.drawn_targets(rows), made)
+
+
 def test_blind_tokens_see_no_image_and_the_last_one_does(store: ViewStore) -> None:
     world = World("train", SCENES, FULL, store)
     ids = world.maker.ids("What colour is the star? assistant:")
