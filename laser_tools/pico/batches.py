@@ -34,6 +34,7 @@ class Diet:
     questions: int = 8  # behind each image
     most_things: int = MOST_THINGS  # scenes are cut down to so many
     thin_share: float = 0.5  # of symbolic rows: one cell a thing
+    sparse_share: float = 0.0  # of batches with pixels: most of the background is left out
 
 
 KINDS = (
@@ -54,39 +55,54 @@ EASY = Diet(
     most_things=4,
     thin_share=1.0,
 )
-MIX = {
-    "existence": 0.18,
-    "attribute": 0.17,
-    "reading": 0.20,
-    "relation": 0.18,
-    "counting": 0.08,
-    "comparison": 0.10,
-    "location": 0.04,
-    "none": 0.05,
-}
 FULL = Diet(
-    mix=MIX,
+    mix={
+        "existence": 0.10,
+        "attribute": 0.12,
+        "reading": 0.22,
+        "relation": 0.25,
+        "counting": 0.08,
+        "comparison": 0.12,
+        "location": 0.06,
+        "none": 0.05,
+    },  # more of what is learnt late
     views=(0.3, 0.15, 0.15, 0.1, 0.08, 0.1, 0.07, 0.05),
     pair_share=0.4,
     blind_share=0.65,
 )
-SYMBOLIC = replace(FULL, pair_share=0.2, thin_share=0.9)
-DENSE = replace(
+SYMBOLIC = replace(
     FULL,
     mix={
-        "existence": 0.12,
-        "attribute": 0.10,
-        "reading": 0.22,
-        "relation": 0.28,
+        "existence": 0.18,
+        "attribute": 0.17,
+        "reading": 0.20,
+        "relation": 0.18,
         "counting": 0.08,
-        "comparison": 0.12,
-        "location": 0.03,
+        "comparison": 0.10,
+        "location": 0.04,
         "none": 0.05,
-    },  # more of what is learnt late
-    questions=12,  # with pixels an image costs more, so more is asked of it
+    },
+    pair_share=0.2,
+    thin_share=0.9,
 )
+PLACES = replace(
+    SYMBOLIC,
+    mix={
+        "existence": 0.05,
+        "attribute": 0.05,
+        "reading": 0.08,
+        "relation": 0.38,
+        "counting": 0.06,
+        "comparison": 0.18,
+        "location": 0.18,
+        "none": 0.02,
+    },
+    blind_share=0.5,
+)
+DENSE = replace(FULL, questions=12, sparse_share=0.75)  # an image costs more, so more is asked of it
 INSTRUCTION_SHARE = 0.3
 BACKGROUND_SHARE = 0.02  # of the background cells of a symbolic scene
+SPARSE_BACKGROUND = 0.25  # and of a drawn one, in a sparse batch
 PAIRS = ((0, 1), (0, 2), (0, 3), (6, 7))  # whole image + half crop; masked whole + masked crop
 
 
@@ -131,9 +147,11 @@ class RowMaker:
         scene_id: int,
         scene: Scene,
         specs: Sequence[ViewSpec],
+        *,
+        pair: bool,
     ) -> Row:
         """A row on one view, or on image and crop."""
-        if rng.random() < self.diet.pair_share:
+        if pair:
             views: tuple[int, ...] = PAIRS[rng.choice(4, p=(0.4, 0.25, 0.2, 0.15))]
         else:
             views = (int(rng.choice(len(self.diet.views), p=self.diet.views)),)
@@ -292,6 +310,19 @@ def kept_cells(rng: np.random.Generator, targets: np.ndarray, thin: bool) -> np.
         kept = np.concatenate([_one_each(rng, view) for view in targets])
     kept |= (colour == 0) & (rng.random(len(colour)) < BACKGROUND_SHARE)
     return kept
+
+
+def sparse_cells(
+    rng: np.random.Generator, rows: Sequence[Row], targets: np.ndarray
+) -> list[np.ndarray]:
+    """Per row (views*CELLS,) bool: the cells that a thing touches, and some of the background.
+
+    `targets` (all views of all rows, GRID, GRID, 13).
+    """
+    background = targets[..., 0] == 0
+    kept = ~background | (rng.random(background.shape) < SPARSE_BACKGROUND)
+    ends = np.cumsum([len(row.views) for row in rows])[:-1]
+    return [views.reshape(-1) for views in np.split(kept, ends)]
 
 
 def _one_each(rng: np.random.Generator, targets: np.ndarray) -> np.ndarray:

@@ -210,7 +210,19 @@ def location(rng: np.random.Generator, view: View) -> Question | None:
     if not candidates:
         return None
     thing, place = candidates[rng.integers(len(candidates))]
-    return Question("location", _phrase(rng, "location", thing=thing.name), place, (thing,))
+    name = _short_name(rng, thing, view)
+    return Question("location", _phrase(rng, "location", thing=name), place, (thing,))
+
+
+def _short_name(rng: np.random.Generator, thing: Thing, view: View) -> str:
+    """Now and then only "star" or "red object", where that says which."""
+    others = [other for other in (*view.things, *view.cut) if other.name != thing.name]
+    names = [thing.name]
+    if all(other.shape != thing.shape for other in others):
+        names.append(thing.shape)
+    if all(other.colour != thing.colour for other in others):
+        names.append(f"{thing.colour} object")
+    return names[rng.integers(len(names))]
 
 
 MAKERS: dict[str, Maker] = {

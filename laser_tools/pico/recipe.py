@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 from tqdm import tqdm
 
-from laser_tools.pico.batches import DENSE, EASY, FULL, SYMBOLIC, Diet
+from laser_tools.pico.batches import DENSE, EASY, FULL, PLACES, SYMBOLIC, Diet
 from laser_tools.pico.curves import draw_curves
 from laser_tools.pico.draw_store import draw_store
 from laser_tools.pico.export import export
@@ -51,42 +52,68 @@ STAGES = (
     Stage("tower", tower_step, 3500, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
     Stage("bind", text_step, 500, 48, 1e-3, EASY),
     Stage("text", text_step, 900, 48, 1.5e-3, SYMBOLIC, needs=("bind",), owns=LANGUAGE),
-    Stage("align", align_step, 400, 32, 3e-3, needs=("tower", "text")),
-    Stage("joint", joint_step, 550, 20, 6e-4, DENSE, needs=("align",)),
+    Stage("places", text_step, 900, 32, 1e-3, PLACES, needs=("text",), owns=LANGUAGE),
+    Stage("align", align_step, 400, 32, 3e-3, needs=("tower", "places")),
+    Stage("joint", joint_step, 1900, 20, 7e-4, DENSE, needs=("align",)),
 )
 ALL_STAGES = tuple(stage.name for stage in STAGES)
 CHECKPOINT_EVERY = 100
+MUON_RATIO = 3.0  # its learning rate as a multiple of AdamW's
 
 
 def run_stage(stage: Stage, folder: Path, world: World) -> None:
     """Train one stage to its end, continuing from its checkpoint if there is one."""
     parts = _start(stage, folder)
-    for module in parts.modules().values():
-        module.requires_grad_(False)
-    groups = [
-        {"params": [parameter.requires_grad_(True)], "share": share}
-        for parameter, share in trained_by(stage.name, parts)
-    ]
-    optimiser = torch.optim.AdamW(
-        groups, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
-    first = _resume(folder / f"{stage.name}.pt", parts, optimiser)
+    optimisers = _optimisers(stage, parts)
+    first = _resume(folder / f"{stage.name}.pt", parts, optimisers)
     started = time.monotonic()
     with (folder / f"{stage.name}.jsonl").open("a") as log:
         for step in (bar := tqdm(range(first, stage.steps), desc=stage.name)):
-            for group in optimiser.param_groups:
-                group["lr"] = stage.learning_rate * group["share"] * _schedule(step / stage.steps)
             loss, metrics = stage.step(parts, world, np.random.default_rng((7, step)), stage.batch)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            _clip(optimiser)
-            optimiser.step()
+            _update(optimisers, loss, _schedule(step / stage.steps))
             bar.set_postfix(loss=f"{loss.item():.3f}")
             record = {"step": step, "seconds": time.monotonic() - started, "loss": loss.item()}
             log.write(json.dumps(record | metrics) + "\n")
             log.flush()
             if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == stage.steps:
-                _save(folder / f"{stage.name}.pt", step + 1, parts, optimiser)
+                _save(folder / f"{stage.name}.pt", step + 1, parts, optimisers)
+
+
+def _optimisers(stage: Stage, parts: Parts) -> list[Optimizer]:
+    """AdamW, and Muon for the language model's matrices: binding comes in half the steps."""
+    for module in parts.modules().values():
+        module.requires_grad_(False)
+    trained = list(trained_by(stage.name, parts))
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    layers = parts.model.model.language_model.layers
+    matrices = {parameter for parameter in layers.parameters() if parameter.ndim == 2}
+    by_muon = [parameter for parameter in trained if parameter in matrices]
+    rest = [parameter for parameter in trained if parameter not in matrices]
+    optimisers: list[Optimizer] = [
+        torch.optim.AdamW(rest, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    ]
+    if by_muon:
+        rate = MUON_RATIO * stage.learning_rate
+        optimisers.append(
+            torch.optim.Muon(by_muon, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        )
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimisers
+
+
+def _update(optimisers: list[Optimizer], loss: torch.Tensor, rate: float) -> None:
+    """One step at the share `rate` of the peak learning rates, gradients clipped together."""
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
+    for group in groups:
+        group["lr"] = rate * group["peak_lr"]
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
 
 
 def _schedule(progress: float) -> float:
@@ -94,10 +121,6 @@ def _schedule(progress: float) -> float:
     if progress < 0.04:
         return (progress + 0.002) / 0.042
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _clip(optimiser: torch.optim.Optimizer) -> None:
-    torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
 
 
 def _start(stage: Stage, folder: Path) -> Parts:
@@ -111,26 +134,28 @@ def _start(stage: Stage, folder: Path) -> Parts:
     return parts
 
 
-def _save(path: Path, step: int, parts: Parts, optimiser: torch.optim.Optimizer) -> None:
+def _save(path: Path, step: int, parts: Parts, optimisers: list[Optimizer]) -> None:
     state = {key: module.state_dict() for key, module in parts.modules().items()}
     partial = path.with_suffix(".partial")
-    torch.save({"step": step, "parts": state, "optimiser": optimiser.state_dict()}, partial)
+    kept = [optimiser.state_dict() for optimiser in optimisers]
+    torch.save({"step": step, "parts": state, "optimisers": kept}, partial)
     partial.rename(path)
 
 
-def _resume(path: Path, parts: Parts, optimiser: torch.optim.Optimizer) -> int:
+def _resume(path: Path, parts: Parts, optimisers: list[Optimizer]) -> int:
     if not path.exists():
         return 0
     saved = torch.load(path, weights_only=True)
     for key, module in parts.modules().items():
         module.load_state_dict(saved["parts"][key])
-    optimiser.load_state_dict(saved["optimiser"])
+    for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
+        optimiser.load_state_dict(state)
     return int(saved["step"])
 
 
 def train_stage(stage: Stage, folder: Path) -> None:
     """Run one stage; those on symbolic scenes need no pixels, and so no drawn views."""
-    draws = stage.name not in ("bind", "text")
+    draws = stage.name not in ("bind", "text", "places")
     store = draw_store(folder / "views", "train", TRAIN_SCENES) if draws else None
     run_stage(stage, folder, World("train", TRAIN_SCENES, stage.diet, store))
 

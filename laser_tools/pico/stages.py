@@ -3,6 +3,7 @@
 tower   dense supervision: every cell's colour, shape and characters
 bind    the language model alone, on small symbolic scenes (cells as summed embeddings)
 text    the same on whole scenes and all kinds of questions
+places  the same, asked mostly about where things are: relation, comparison, location
 align   the projector, to write for each cell what the symbolic embedding would say
 joint   everything together, on all views and prompts
 """
@@ -20,7 +21,16 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from laser_tools.pico import attention
-from laser_tools.pico.batches import KINDS, Diet, Packed, Row, RowMaker, kept_cells, pack
+from laser_tools.pico.batches import (
+    KINDS,
+    Diet,
+    Packed,
+    Row,
+    RowMaker,
+    kept_cells,
+    pack,
+    sparse_cells,
+)
 from laser_tools.pico.build import INIT_STD, build_model, build_tokenizer, vocabulary
 from laser_tools.pico.scenes import MOST_THINGS, Scene, Split, make_scene
 from laser_tools.pico.views import (
@@ -28,6 +38,7 @@ from laser_tools.pico.views import (
     FIELDS,
     GRID,
     IGNORE,
+    THING_FIELDS,
     ViewSpec,
     ViewStore,
     cell_targets,
@@ -59,6 +70,7 @@ class Symbols(nn.Module):
 
     The words are the language model's own embeddings, so that a question's "red" resembles a red
     cell from the start; the tables tell the second character from the third, and none from some.
+    What a thing's neighbours are is in tables alone: it must not resemble what the thing is.
     """
 
     words: torch.Tensor
@@ -68,7 +80,7 @@ class Symbols(nn.Module):
         vocab = {token: i for i, token in enumerate(vocabulary())}
         pieces = [f"##{char}" for char in LABEL_CHARS]
         fields = (list(COLOURS), list(SHAPES), list(LABEL_CHARS), pieces, pieces)
-        longest = max(FIELD_SIZES)
+        longest = max(FIELD_SIZES[: len(fields)])
         known = [[0, *(vocab[word] for word in words)] for words in fields]
         padded = [row + [0] * (longest - len(row)) for row in known]
         self.register_buffer("words", torch.tensor(padded))  # fields x values -> token id
@@ -81,13 +93,15 @@ class Symbols(nn.Module):
             ordinal_(places.weight)
 
     def forward(self, targets: torch.Tensor, word_embeddings: torch.Tensor) -> torch.Tensor:
-        """Cell targets (..., 5) and embeddings (vocabulary, width) -> (cells, width)."""
+        """Cell targets (..., 13) and embeddings (vocabulary, width) -> (cells, width)."""
         cells = targets.reshape(-1, len(FIELD_SIZES)).clamp(min=0).long()
         place = torch.arange(len(cells)) % (GRID * GRID)
         total: torch.Tensor = self.row(place // GRID) + self.column(place % GRID)
         for i, table in enumerate(self.fields):
-            word = word_embeddings[self.words[i, cells[:, i]]] * (cells[:, i : i + 1] > 0)
-            total = total + table(cells[:, i]) + word
+            total = total + table(cells[:, i])
+            if i < len(self.words):
+                word = word_embeddings[self.words[i, cells[:, i]]]
+                total = total + word * (cells[:, i : i + 1] > 0)
         return total
 
 
@@ -114,7 +128,7 @@ class Parts:
         return cls(model, Symbols(model.config.text_config.hidden_size), heads)
 
     def symbolise(self, targets: torch.Tensor) -> torch.Tensor:
-        """Cell targets (..., 5) -> symbolic cells (cells, width)."""
+        """Cell targets (..., 13) -> symbolic cells (cells, width)."""
         embeddings = self.model.model.language_model.embed_tokens.weight
         cells: torch.Tensor = self.symbols(targets, embeddings)
         return cells
@@ -143,10 +157,11 @@ class World:
         return self._scenes[index]
 
     def rows(self, rng: np.random.Generator, count: int) -> list[Row]:
-        made = []
+        """Rows all with one view, or all with two: a batch is padded to its longest."""
+        made, pair = [], bool(rng.random() < self.diet.pair_share)
         for index in rng.integers(self.count, size=count):
             scene, specs = self.scene(int(index))
-            made.append(self.maker.row(rng, int(index), scene, specs))
+            made.append(self.maker.row(rng, int(index), scene, specs, pair=pair))
         return made
 
     def glyphs(self, index: int, view: int) -> np.ndarray:
@@ -155,7 +170,7 @@ class World:
         return glyph_targets(what_is_seen(scene, specs[view]))
 
     def targets(self, row: Row) -> np.ndarray:
-        """(views, GRID, GRID, 5) cell targets of a row."""
+        """(views, GRID, GRID, 13) cell targets of a row."""
         scene, specs = self.scene(row.scene_id)
         return np.stack([cell_targets(what_is_seen(scene, specs[view])) for view in row.views])
 
@@ -183,24 +198,27 @@ def normalise(pixels: np.ndarray, rng: np.random.Generator | None = None) -> tor
 
 
 def dense_loss(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
-    """Cross-entropy per field; (B, sum(FIELD_SIZES), 12, 12) against (B, 12, 12, 5).
+    """Cross-entropy per field; (B, sum(FIELD_SIZES), 12, 12) against (B, 12, 12, 13).
 
-    Background counts a tenth for colour and shape; characters count only on things.
+    Background counts a tenth for colour and shape; the other fields count only on things.
     """
-    losses, metrics = [], {}
+    losses = []
+    hits: dict[str, list[torch.Tensor]] = {}
     on_thing = targets[..., 0] > 0
-    for i, (name, part) in enumerate(
-        zip(FIELDS, torch.split(logits, list(FIELD_SIZES), 1), strict=True)
-    ):
+    for i, part in enumerate(torch.split(logits, list(FIELD_SIZES), 1)):
         target = targets[..., i].long()
         if i >= 2:
             target = target.masked_fill(~on_thing, IGNORE)
+        if not bool((target != IGNORE).any()):
+            continue
         weight = torch.ones(FIELD_SIZES[i])
         if i < 2:
             weight[0] = 0.1
         losses.append(functional.cross_entropy(part, target, weight, ignore_index=IGNORE))
         known = on_thing & (target != IGNORE) & ((target > 0) | (i < 2))
-        metrics[name] = (part.argmax(1) == target)[known].float().mean().item()
+        name = FIELDS[i] if i < len(THING_FIELDS) else "neighbours"
+        hits.setdefault(name, []).append((part.argmax(1) == target)[known])
+    metrics = {name: torch.cat(right).float().mean().item() for name, right in hits.items()}
     return torch.stack(losses).sum(), metrics
 
 
@@ -323,34 +341,32 @@ def align_step(
 def joint_step(
     parts: Parts, world: World, rng: np.random.Generator, batch: int
 ) -> tuple[torch.Tensor, Metrics]:
-    """Pixels to answers; dense supervision goes on at a small weight."""
+    """Pixels to answers; dense supervision goes on at a small weight.
+
+    Sparse batches leave out most of the background, which costs as much as the things do.
+    """
     rows = world.rows(rng, batch)
-    packed = pack(world.maker, rows)
+    drawn = world.drawn_targets(rows)
+    sparse = rng.random() < world.diet.sparse_share
+    packed = pack(world.maker, rows, sparse_cells(rng, rows, drawn) if sparse else None)
     cells, dense = image_cells(parts, normalise(world.pixels(rows), rng))
     loss, metrics = language_loss(parts, packed, cells)
-    targets = torch.from_numpy(world.drawn_targets(rows))
-    extra, dense_metrics = dense_loss(dense, targets)
+    extra, dense_metrics = dense_loss(dense, torch.from_numpy(drawn))
     return loss + 0.15 * extra, metrics | {"char1_cells": dense_metrics["char1"]}
 
 
-def trained_by(stage: str, parts: Parts) -> Iterator[tuple[nn.Parameter, float]]:
-    """The parameters a stage trains, each with its share of the learning rate."""
+def trained_by(stage: str, parts: Parts) -> Iterator[nn.Parameter]:
+    """The parameters that a stage trains."""
     model = parts.model.model
-    shares: dict[str, list[tuple[nn.Module, float]]] = {
-        "tower": [(model.vision_tower, 1.0), (parts.heads, 1.0)],
-        "bind": [(model.language_model, 1.0), (parts.symbols, 1.0)],
-        "text": [(model.language_model, 1.0), (parts.symbols, 1.0)],
-        "align": [(model.multi_modal_projector, 1.0)],
-        "joint": [
-            (model.vision_tower, 1.0),
-            (parts.heads, 1.0),
-            (model.multi_modal_projector, 1.0),
-            (model.language_model, 1.0),
-        ],
+    tower: list[nn.Module] = [model.vision_tower, parts.heads]
+    trained: dict[str, list[nn.Module]] = {
+        "tower": tower,
+        **{key: [model.language_model, parts.symbols] for key in ("bind", "text", "places")},
+        "align": [model.multi_modal_projector],
+        "joint": [*tower, model.multi_modal_projector, model.language_model],
     }
-    for module, share in shares[stage]:
-        for parameter in module.parameters():
-            yield parameter, share
+    for module in trained[stage]:
+        yield from module.parameters()
     if stage == "align":
-        yield model.vision_tower.row, 1.0
-        yield model.vision_tower.column, 1.0
+        yield model.vision_tower.row
+        yield model.vision_tower.column

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from laser_tools.pico.draw import CAP_HEIGHT, CHAR_ADVANCE, LABEL_PX, draw_scene, label_centre
-from laser_tools.pico.questions import View
+from laser_tools.pico.questions import View, neighbour
 from laser_tools.pico.scenes import Scene, Split, Thing, make_scene
-from laser_tools.pico.words import COLOURS, LABEL_CHARS, SHAPES
+from laser_tools.pico.words import COLOURS, DIRECTIONS, LABEL_CHARS, SHAPES
 
 INPUT_PX = 96
 GRID = 12
@@ -23,8 +23,15 @@ IGNORE = -1
 MAX_LABEL = 3
 FINE_GRID = 24  # the tower's features at stride 4: fine enough for one character a cell
 MIN_GLYPH_PX = 3.4  # narrower characters are not asked for one by one
-FIELDS = ("colour", "shape", "char1", "char2", "char3")  # per cell; 0 means none
-FIELD_SIZES = (len(COLOURS) + 1, len(SHAPES) + 1, *(len(LABEL_CHARS) + 1,) * MAX_LABEL)
+THING_FIELDS = ("colour", "shape", "char1", "char2", "char3")  # of a cell's thing; 0 means none
+NEIGHBOUR_FIELDS = tuple(f"{part} {way}" for way in DIRECTIONS for part in ("colour", "shape"))
+FIELDS = THING_FIELDS + NEIGHBOUR_FIELDS
+_NAME_SIZES = (len(COLOURS) + 1, len(SHAPES) + 1)
+FIELD_SIZES = (
+    *_NAME_SIZES,
+    *(len(LABEL_CHARS) + 1,) * MAX_LABEL,
+    *_NAME_SIZES * len(DIRECTIONS),
+)
 VIEW_KINDS = ("whole", "near", "near", "anywhere", "close", "wide", "masked", "masked near")
 _SCALES = {"near": (0.5, 0.5), "anywhere": (0.5, 0.5), "close": (0.22, 0.4), "wide": (0.6, 0.95)}
 
@@ -119,9 +126,10 @@ def _share_inside(thing: Thing, box: tuple[int, int, int, int]) -> float:
 
 
 def cell_targets(view: View) -> np.ndarray:
-    """(GRID, GRID, 5) int8 of `FIELDS`: 0 for background, IGNORE where a cell is half of a thing.
+    """(GRID, GRID, 13) int8 of `FIELDS`: 0 for background, IGNORE where a cell is half of a thing.
 
-    A thing owns the cells whose centre is well inside it; labels of cut things are not asked for.
+    A thing owns the cells whose centre is well inside it; labels of cut things are not asked for,
+    nor are neighbours that no question asks for.
     """
     targets = np.zeros((GRID, GRID, len(FIELDS)), dtype=np.int8)
     cell = np.array(view.size) / GRID
@@ -132,17 +140,19 @@ def cell_targets(view: View) -> np.ndarray:
         targets[touched & (targets[..., 0] <= 0)] = IGNORE
         core = max(0.62 * thing.radius, 0.0)
         owned = np.outer(dy < max(core, cell[1] / 2), dx < max(core, cell[0] / 2))
-        targets[owned] = _codes(thing, whole=thing in view.things)
+        targets[owned] = _codes(thing, view)
     return targets
 
 
-def _codes(thing: Thing, whole: bool) -> list[int]:
+def _codes(thing: Thing, view: View) -> list[int]:
+    name = [_COLOUR_IDS[thing.colour], _SHAPE_IDS[thing.shape]]
+    if thing in view.cut:
+        return name + [IGNORE] * (len(FIELDS) - len(name))
     chars = [_CHAR_IDS[char] for char in thing.label] + [0] * (MAX_LABEL - len(thing.label))
-    return [
-        _COLOUR_IDS[thing.colour],
-        _SHAPE_IDS[thing.shape],
-        *(chars if whole else [IGNORE] * MAX_LABEL),
-    ]
+    beside = [neighbour(thing, way, view) for way in DIRECTIONS]
+    for other in beside:
+        chars += [_COLOUR_IDS[other.colour], _SHAPE_IDS[other.shape]] if other else [IGNORE] * 2
+    return name + chars
 
 
 def glyph_targets(view: View) -> np.ndarray:
@@ -165,7 +175,7 @@ def glyph_targets(view: View) -> np.ndarray:
 
 
 def draw_views(split: Split, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (8, 96, 96, 3) and cell targets (8, 12, 12, 5) of scene `index`."""
+    """Pixels (8, 96, 96, 3) and cell targets (8, 12, 12, 13) of scene `index`."""
     scene = make_scene(split, index)
     image = draw_scene(scene)
     specs = scene_specs(scene)
@@ -181,7 +191,7 @@ def scene_specs(scene: Scene) -> list[ViewSpec]:
 
 @dataclass(frozen=True)
 class ViewStore:
-    """All drawn views of a split: pixels (scenes, 8, 96, 96, 3), targets (scenes, 8, 12, 12, 5)."""
+    """A split's drawn views: pixels (scenes, 8, 96, 96, 3), targets (scenes, 8, 12, 12, 13)."""
 
     split: Split
     pixels: np.ndarray

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from laser_tools.pico import recipe
-from laser_tools.pico.batches import FULL, MIX, Row, Segment, pack
+from laser_tools.pico.batches import CELLS, FULL, Row, Segment, pack, sparse_cells
 from laser_tools.pico.draw_store import draw_store
 from laser_tools.pico.stages import Parts, World, answer_logits, image_cells
 from laser_tools.pico.views import ViewStore
@@ -25,7 +25,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ViewStore:
 
 
 def test_shares_sum_to_one() -> None:
-    assert sum(MIX.values()) == pytest.approx(1.0)
+    assert sum(FULL.mix.values()) == pytest.approx(1.0)
     assert sum(FULL.views) == pytest.approx(1.0)
 
 
@@ -80,6 +80,20 @@ def test_blind_tokens_see_no_image_and_the_last_one_does(store: ViewStore) -> No
     sees = (packed.mask[0, 0] == 0)[:, packed.slots[0] >= 0].any(dim=1)
     question = range(len(sees) - len(ids), len(sees))
     assert [bool(sees[i]) for i in question] == [False] * (len(ids) - 1) + [True]
+
+
+def test_sparse_batches_keep_everything_but_background(store: ViewStore) -> None:
+    world = World("train", SCENES, FULL, store)
+    rng = np.random.default_rng(0)
+    rows = world.rows(rng, 8)
+    drawn = world.drawn_targets(rows)
+    kept = sparse_cells(rng, rows, drawn)
+    assert [len(cells) for cells in kept] == [CELLS * len(row.views) for row in rows]
+    background = drawn[..., 0].reshape(-1) == 0
+    flat = np.concatenate(kept)
+    assert flat[~background].all()
+    assert 0.1 < flat[background].mean() < 0.4
+    assert (pack(world.maker, rows, kept).slots >= 0).sum() == flat.sum()
 
 
 def test_every_stage_trains_resumes_and_exports(

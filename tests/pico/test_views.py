@@ -9,9 +9,11 @@ from PIL import Image
 
 from laser_tools.pico.build import build_processor
 from laser_tools.pico.draw import draw_scene
+from laser_tools.pico.questions import relation
 from laser_tools.pico.scenes import make_scene
 from laser_tools.pico.stages import normalise
 from laser_tools.pico.views import (
+    FIELDS,
     GRID,
     IGNORE,
     VIEW_KINDS,
@@ -23,7 +25,7 @@ from laser_tools.pico.views import (
     scene_specs,
     what_is_seen,
 )
-from laser_tools.pico.words import COLOURS, LABEL_CHARS
+from laser_tools.pico.words import COLOURS, DIRECTIONS, LABEL_CHARS, SHAPES
 
 
 def test_a_view_has_the_pixels_that_the_processor_makes() -> None:
@@ -55,8 +57,31 @@ def test_a_thing_owns_the_cell_of_its_centre() -> None:
         for thing in view.things:
             cell = int(GRID * thing.y / scene.size[1]), int(GRID * thing.x / scene.size[0])
             assert targets[cell][0] == 1 + list(COLOURS).index(thing.colour)
-            chars = [LABEL_CHARS[c - 1] for c in targets[cell][2:] if c > 0]
+            chars = [LABEL_CHARS[c - 1] for c in targets[cell][2:5] if c > 0]
             assert "".join(chars) == thing.label
+
+
+def test_a_thing_knows_the_neighbours_that_are_asked_for() -> None:
+    """What a relation question asks is what the anchor's own cell is taught."""
+    checked = 0
+    for i in range(40):
+        scene = make_scene("train", i)
+        view = what_is_seen(scene, scene_specs(scene)[0])
+        question = relation(np.random.default_rng(i), view)
+        if question is None:
+            continue
+        anchor = question.evidence[0]
+        way = next(way for way in DIRECTIONS if f" {way} " in f"{question.text} ")
+        row, column = (
+            int(GRID * v / side)
+            for v, side in zip((anchor.y, anchor.x), view.size[::-1], strict=True)
+        )
+        cell = cell_targets(view)[row, column]
+        words = COLOURS if question.detail == "colour" else SHAPES
+        code = cell[FIELDS.index(f"{question.detail} {way}")]
+        assert list(words)[code - 1] == question.answer
+        checked += 1
+    assert checked > 20
 
 
 def test_a_masked_thing_is_gone_from_pixels_and_targets() -> None:
