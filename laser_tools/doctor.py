@@ -208,7 +208,7 @@ def _eager_rows(vlm: VLM, encoded: Encoded) -> Tensor:
     def keep(module: nn.Module, _: object, output: object) -> None:
         weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
         if isinstance(weights, Tensor) and weights.ndim == 4:
-            rows[module.layer_idx] = weights[0, :, -1].float()
+            rows[int(module.layer_idx)] = weights[0, :, -1].float()  # type: ignore[arg-type]
 
     decoder = vlm.model.get_decoder()
     layers = [m for m in decoder.modules() if isinstance(getattr(m, "layer_idx", None), int)]
@@ -242,10 +242,9 @@ def _prefilled(vlm: VLM, encoded: Encoded, cut: int) -> DynamicCache:
 def _continued(vlm: VLM, encoded: Encoded, cache: DynamicCache, cut: int) -> Tensor:
     """Logits (1, V) of the whole prompt, from the cache of its first `cut` positions."""
     inputs = _positioned(vlm, encoded)
-    tail = {
-        name: inputs[name][..., cut:] for name in ("input_ids", "position_ids") if name in inputs
-    }
-    tail["attention_mask"] = inputs["attention_mask"]
+    tail = {"input_ids": inputs["input_ids"][:, cut:], "attention_mask": inputs["attention_mask"]}
+    if "position_ids" in inputs:
+        tail["position_ids"] = inputs["position_ids"][..., cut:]
     return _logits(vlm, tail, past_key_values=cache, use_cache=True)
 
 
@@ -283,7 +282,7 @@ def _request_bytes(vlm: VLM, side: int) -> int:
 
 def _memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+        return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -213,7 +213,7 @@ def toy_internvl() -> VLM:
         "context_image_token": "<IMG_CONTEXT>", "video_token": "<video>",
     }  # fmt: skip
     names = ("<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>", *special.values())
-    tokenizer = build_tokenizer(names, pad="<|endoftext|>", eos="<|im_end|>")
+    tokenizer = build_tokenizer(names, pad="<|endoftext|>", eos="<|im_end|>", **special)
     ids = tokenizer.convert_tokens_to_ids
     config = InternVLConfig(
         vision_config={**VISION, "image_size": [32, 32], "patch_size": [8, 8]},
@@ -276,10 +276,7 @@ def toy_gemma3() -> VLM:
         "eoi_token": "<end_of_image>",
     }
     names = ("<pad>", "<unk>", "<bos>", "<eos>", *special.values())
-    tokenizer = build_tokenizer(names, pad="<pad>", eos="<eos>")
-    for name, token in special.items():
-        setattr(tokenizer, name, token)
-        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
+    tokenizer = build_tokenizer(names, pad="<pad>", eos="<eos>", **special)
     config = Gemma3Config(
         vision_config=SiglipVisionConfig(**{**VISION, "image_size": 64}, vision_use_head=False),
         text_config={

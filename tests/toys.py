@@ -146,13 +146,17 @@ def picture(width: int = 300, height: int = 260, seed: int = 0) -> Image.Image:
     return image
 
 
-def build_tokenizer(special: tuple[str, ...], pad: str, eos: str) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    special: tuple[str, ...], pad: str, eos: str, **named: str
+) -> PreTrainedTokenizerFast:
+    """A token per word; `named` special tokens become attributes, as some processors want them."""
     vocabulary = {word: i for i, word in enumerate([*special, *ROLES, *VOCABULARY.split()])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token=pad, eos_token=eos, unk_token="<unk>"
-    )
+        tokenizer_object=core, pad_token=pad, eos_token=eos, unk_token="<unk>",
+        extra_special_tokens=named,
+    )  # fmt: skip
     tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
     return tokenizer
 

@@ -1,7 +1,8 @@
 """`laser-tools`: ask, zoom, doctor, bench, train. Results on stdout, progress and errors on stderr.
 
 Exit codes: 0 done, 2 something the caller can mend (one sentence on stderr says what), 1 a fault
-of ours or a check of the doctor's that failed, 130 interrupted. Torch is imported by the commands that run a model, when they run.
+of ours, or a check of the doctor's that failed, 130 interrupted. Torch is imported by the commands
+that run a model, when they run.
 """
 
 from __future__ import annotations

@@ -144,17 +144,19 @@ def _explained(name: str, part: str) -> Iterator[None]:
         OSError, ValueError, ImportError, AttributeError, KeyError, TypeError, RuntimeError,
         SafetensorError,
     ) as error:  # fmt: skip
-        missing = [one for one in OPTIONAL if one in str(error).lower() and not find_spec(one)]
-        if missing:
-            raise ModelUnavailable(
-                f"The {part} of '{name}' needs a package that is not installed: "
-                f"pip install {' '.join(missing)}"
-            ) from error
+        kind = type(error).__name__
         raise ModelUnavailable(
-            f"The {part} of '{name}' cannot be loaded ({type(error).__name__}): its files are "
-            "damaged or incomplete, or it has no sdpa attention, which LASER reads. Fetch the "
-            "model again, or try another one."
+            f"The {part} of '{name}' cannot be loaded ({kind}): {_reason(str(error).lower())}."
         ) from error
+
+
+def _reason(text: str) -> str:
+    missing = [package for package in OPTIONAL if package in text and not find_spec(package)]
+    if missing:
+        return f"it needs a package that is not installed; pip install {' '.join(missing)}"
+    if "scaled_dot_product" in text:
+        return "its architecture has no sdpa attention, which LASER reads; choose another model"
+    return "its files are damaged or incomplete; fetch the model again"
 
 
 def _refuse_unfit(vlm: VLM) -> None:
