@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from laser_tools.doctor import planted
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box, find_region
 from laser_tools.methods.localise import localise, readout_weights
@@ -20,6 +19,7 @@ from laser_tools.vlm.capture import capture
 from laser_tools.vlm.families import FAMILIES, UNLISTED, family_of
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, by_guess, one_grid
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.probes import planted
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_llava, toy_qwen
@@ -81,8 +81,8 @@ def test_a_planted_cell_changes_the_token_that_lies_on_it(
     family: str, size: tuple[int, int]
 ) -> None:
     """Through the real image processor and vision tower: no rule may mix up rows or tiles."""
-    _, _, hits, places = planted(TOY_FAMILIES[family](), size)
-    assert hits == places >= 3
+    found = planted(TOY_FAMILIES[family](), size)
+    assert found.hits == found.places >= 3
 
 
 @EVERY_FAMILY
