@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -42,12 +42,23 @@ class LocalEngine:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        quantization_config: object | None = None,
     ) -> LocalEngine:
-        """The engine over the model in a folder, or over the embedded "pico".
+        """The engine over a model on this disk (`load_vlm`), or over the embedded "pico".
 
         Raises ModelUnavailable if there is no model that we can load.
         """
-        return cls(load_vlm(model, device=device, dtype=dtype), options or LaserOptions())
+        vlm = load_vlm(
+            model,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            device_map=device_map,
+            quantization_config=quantization_config,
+        )
+        return cls(vlm, options or LaserOptions())
 
     def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
         """One answer per request, in order. Raises InvalidRequest for one that cannot be served."""

@@ -74,6 +74,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     commands = (
         "ask",
         "zoom",
+        "doctor",
         "bench microscenes",
         "bench choices",
         "pico train",
@@ -134,6 +135,24 @@ def test_zoom_lists_places(capsys: pytest.CaptureFixture[str], model: str, image
     found = json.loads(out_of(capsys, [*arguments, "--json"]))
     assert len(found["evidence"]) == len(found["crop_boxes"]) <= 2
     assert "crop x" in out_of(capsys, arguments)
+
+
+def test_doctor_lists_its_checks(capsys: pytest.CaptureFixture[str], model: str) -> None:
+    text = out_of(capsys, ["doctor", "--model", model, "--device", "cpu"])
+    assert "  pass  layout" in text
+    found = json.loads(out_of(capsys, ["doctor", "--model", model, "--dtype", "float32", "--json"]))
+    assert {check["verdict"] for check in found["checks"]} == {"pass"}
+    assert [check["name"] for check in found["checks"]][:3] == ["load", "family", "layout"]
+
+
+def test_doctor_says_what_fails_and_exits_with_1(
+    capsys: pytest.CaptureFixture[str], model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.run(["doctor", "--model", "missing-model"]) == 1
+    assert "There is no model 'missing-model'" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setattr("laser_tools.doctor._memory_bytes", lambda device: 1000)
+    assert cli.run(["doctor", "--model", model]) == 1
+    assert "Use smaller images" in capsys.readouterr().out
 
 
 def test_bench_writes_json_and_pictures(
@@ -253,7 +272,7 @@ def test_missing_extra_is_one_sentence(
 def test_a_fault_of_ours_is_exit_code_1(
     capsys: pytest.CaptureFixture[str], image: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(model: str, device: str | None) -> None:
+    def break_down(*_: object) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(console, "load_model", break_down)

@@ -77,7 +77,7 @@ class ImageOnlyQwenProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]  # tran
 def toy_llava() -> VLM:
     """4 layers, 4 heads over 2 key-value heads, 6x6 visual tokens, the centre-crop rule of CLIP."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer(LLAVA_SPECIAL, pad="<pad>", eos="</s>")
+    tokenizer = build_tokenizer(LLAVA_SPECIAL, pad="<pad>", eos="</s>")
     vision = CLIPVisionConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         image_size=48, patch_size=8,
@@ -100,14 +100,14 @@ def toy_llava() -> VLM:
         num_additional_image_tokens=1,
         chat_template=LLAVA_TEMPLATE,
     )
-    return _vlm(LlavaForConditionalGeneration(config), processor, "toy-llava")
+    return build_vlm(LlavaForConditionalGeneration(config), processor, "toy-llava")
 
 
 @cache
 def toy_qwen() -> VLM:
     """3 layers, 4 heads over 2 key-value heads, 14 px patches merged 2x2, grids of any shape."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer(QWEN_SPECIAL, pad="<|endoftext|>", eos="<|im_end|>")
+    tokenizer = build_tokenizer(QWEN_SPECIAL, pad="<|endoftext|>", eos="<|im_end|>")
     ids = tokenizer.convert_tokens_to_ids
     config = Qwen2_5_VLConfig(
         text_config={
@@ -134,7 +134,7 @@ def toy_qwen() -> VLM:
         tokenizer=tokenizer,
         chat_template=QWEN_TEMPLATE,
     )
-    return _vlm(Qwen2_5_VLForConditionalGeneration(config), processor, "toy-qwen")
+    return build_vlm(Qwen2_5_VLForConditionalGeneration(config), processor, "toy-qwen")
 
 
 def picture(width: int = 300, height: int = 260, seed: int = 0) -> Image.Image:
@@ -146,22 +146,29 @@ def picture(width: int = 300, height: int = 260, seed: int = 0) -> Image.Image:
     return image
 
 
-def _tokenizer(special: tuple[str, ...], pad: str, eos: str) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    special: tuple[str, ...], pad: str, eos: str, **named: str
+) -> PreTrainedTokenizerFast:
+    """A token per word; `named` special tokens become attributes, as some processors want them."""
     vocabulary = {word: i for i, word in enumerate([*special, *ROLES, *VOCABULARY.split()])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token=pad, eos_token=eos, unk_token="<unk>"
-    )
+        tokenizer_object=core, pad_token=pad, eos_token=eos, unk_token="<unk>",
+        extra_special_tokens=named,
+    )  # fmt: skip
     tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
     return tokenizer
 
 
-def _vlm(model: PreTrainedModel, processor: ProcessorMixin, name: str) -> VLM:
-    """Weights five times larger than at initialisation, so that attention is far from uniform."""
+def build_vlm(model: PreTrainedModel, processor: ProcessorMixin, name: str) -> VLM:
+    """Weights five times larger than at initialisation, so that attention is far from uniform.
+
+    Not those of the vision tower: there a visual token is to stay with its own patch.
+    """
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
+        for name_, parameter in model.named_parameters():
+            if parameter.ndim >= 2 and "visual." not in name_ and "vision_" not in name_:
                 parameter.mul_(5.0)
         model.lm_head.weight[processor.tokenizer.all_special_ids] = 0.0  # answers are words
     tokenizer = processor.tokenizer

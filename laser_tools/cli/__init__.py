@@ -1,7 +1,8 @@
-"""`laser-tools`: ask, zoom, bench, train. Results on stdout, progress and errors on stderr.
+"""`laser-tools`: ask, zoom, doctor, bench, train. Results on stdout, progress and errors on stderr.
 
 Exit codes: 0 done, 2 something the caller can mend (one sentence on stderr says what), 1 a fault
-of ours, 130 interrupted. Torch is imported by the commands that run a model, when they run.
+of ours, or a check of the doctor's that failed, 130 interrupted. Torch is imported by the commands
+that run a model, when they run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from laser_tools.cli import ask, bench, pico
+from laser_tools.cli import ask, bench, doctor, pico
 from laser_tools.errors import LaserError
 
 TRACEBACK_VARIABLE = "LASER_TRACEBACK"  # set it to see where an internal error came from
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
 )
 ask.register(app)
+doctor.register(app)
 bench.register(app)
 pico.register(app)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,10 @@ from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
 from laser_tools.images import open_image_file
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, ZoomResult
+
+if TYPE_CHECKING:
+    from laser_tools.options import LaserOptions
+    from laser_tools.vlm.load import VLM
 
 Request = TypeVar("Request", bound=BaseModel)
 ImageFile = Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.")]
@@ -42,6 +46,8 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 16,
     model: console.Model = "pico",
     device: console.Device = None,
+    revision: console.Revision = None,
+    dtype: console.Dtype = None,
     options: console.Options = None,
     save: Annotated[
         Path | None, typer.Option(help="Draw the evidence to this file (PNG, PDF, SVG).")
@@ -65,7 +71,8 @@ def ask(
         )
         for one in methods
     ]
-    answers = _answer(requests, model, device, options)
+    changed = console.options_from(options)
+    answers = _answer(requests, console.load_model(model, device, revision, dtype), changed)
     if save is not None:
         _draw(requests[-1], answers, save)
     if as_json:
@@ -101,14 +108,11 @@ def _box(text: str | None, size: tuple[int, int]) -> Box | None:
     return box
 
 
-def _answer(
-    requests: list[AnswerRequest], model: str, device: str | None, options: list[str] | None
-) -> list[GroundedAnswer]:
+def _answer(requests: list[AnswerRequest], vlm: VLM, options: LaserOptions) -> list[GroundedAnswer]:
     """One request at a time, so that the seconds of each are its own."""
     from laser_tools.engine import LocalEngine
 
-    changed = console.options_from(options)
-    engine = LocalEngine(console.load_model(model, device), changed)
+    engine = LocalEngine(vlm, options)
     with console.progress(len(requests), "asking") as bar:
         answers = []
         for request in requests:
@@ -151,6 +155,8 @@ def zoom(
     n_regions: Annotated[int, typer.Option(help="How many places at most.")] = 1,
     model: console.Model = "pico",
     device: console.Device = None,
+    revision: console.Revision = None,
+    dtype: console.Dtype = None,
     options: console.Options = None,
     as_json: console.AsJson = False,
 ) -> None:
@@ -160,7 +166,8 @@ def zoom(
     from laser_tools.engine import LocalEngine
 
     changed = console.options_from(options)
-    result = LocalEngine(console.load_model(model, device), changed).zoom([request])[0]
+    vlm = console.load_model(model, device, revision, dtype)
+    result = LocalEngine(vlm, changed).zoom([request])[0]
     if as_json:
         console.echo_json({"what": what, **console.plain_data(result)})
     else:

@@ -27,7 +27,15 @@ EXTRAS = {
 Split = Literal["train", "validation", "test"]
 
 Model = Annotated[
-    str, typer.Option(help="The embedded model's name, or the folder of a local model.")
+    str,
+    typer.Option(help="The embedded model's name, a model's folder, or a hub id in the cache."),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Of a hub id: a branch, tag or commit in the local cache.")
+]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    typer.Option(help="Precision; default: float32 on a CPU, the checkpoint's own elsewhere."),
 ]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
@@ -59,8 +67,15 @@ def progress(total: int, what: str) -> Any:  # noqa: ANN401 (a tqdm bar; tqdm ha
     return tqdm(total=total, desc=what, delay=1.0, file=sys.stderr, leave=False)
 
 
-def load_model(model: str, device: str | None) -> VLM:
-    """The VLM, with a bar of ours in place of transformers' own.
+def load_model(
+    model: str,
+    device: str | None,
+    revision: str | None = None,
+    dtype: str | None = None,
+    *,
+    verify: bool = True,
+) -> VLM:
+    """The VLM (`load_vlm`), with a bar of ours in place of transformers' own.
 
     Raises ModelUnavailable, or InvalidRequest for a device that is not there.
     """
@@ -73,7 +88,13 @@ def load_model(model: str, device: str | None) -> VLM:
         if device is not None and not _has_device(torch, device):
             raise InvalidRequest(f"This machine has no device '{device}' that torch can use.")
         logging.disable_progress_bar()
-        vlm = load_vlm(model, device=device)
+        vlm = load_vlm(
+            model,
+            device=device,
+            revision=revision,
+            dtype=None if dtype is None else getattr(torch, dtype),
+            verify=verify,
+        )
         bar.update()
     return vlm
 

@@ -80,10 +80,11 @@ def calibrate(
     from laser_tools.evaluation.subject import VLMSubject
     from laser_tools.pico.items import draw_items
     from laser_tools.vlm.load import PICO_FOLDER, WEIGHTS, model_hash
+    from laser_tools.vlm.snapshot import find_snapshot
 
     changed = console.options_from(options)
     vlm = replace(console.load_model(model, device), calibration=None)
-    folder = PICO_FOLDER if model == "pico" else Path(model)
+    folder = PICO_FOLDER if model == "pico" else find_snapshot(model)
     with console.progress(n, f"asking {split}") as bar:
         items = draw_items(split, n, seed)
         pairs = fitting.judge(VLMSubject(vlm).ask, items, changed, bar.update)

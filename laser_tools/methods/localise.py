@@ -16,7 +16,14 @@ from laser_tools.options import LaserOptions
 from laser_tools.schema import Box, Localisation
 from laser_tools.vlm.capture import Capture, capture
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, question_from_end, visual_positions
+from laser_tools.vlm.prompts import (
+    Encoded,
+    Prompt,
+    encode,
+    question_from_end,
+    token_layout,
+    visual_positions,
+)
 
 
 @dataclass(frozen=True)
@@ -105,17 +112,19 @@ def _without_query(prompt: Prompt, options: LaserOptions) -> Prompt:
 def _maps(
     vlm: VLM, encoded: Encoded, row: int, query: Tensor, no_query: Tensor, options: LaserOptions
 ) -> AttentionMaps:
-    query, no_query = query.cpu(), no_query.cpu()
-    a_con = contrastive_attention(query, no_query, renormalise=options.renormalise)
+    layout = token_layout(vlm, encoded, row, query.shape[-1])
+    query, no_query = layout.place(query.cpu()), layout.place(no_query.cpu())
+    a_con = contrastive_attention(
+        query.flatten(-2), no_query.flatten(-2), renormalise=options.renormalise
+    )
     vaq = vaq_scores(a_con, options.k_head)
     layer_idx = choose_layer(vaq, options.layer, options.first_layer)
     heat = localisation_map(a_con, layer_idx, options.k_head, options.aggregate)
-    grid_hw = vlm.family.grid_hw(vlm.processor, encoded.inputs, row, query.shape[-1])
     return AttentionMaps(
-        query=query.reshape(*query.shape[:2], *grid_hw),
-        no_query=no_query.reshape(*no_query.shape[:2], *grid_hw),
-        map_box=vlm.family.covered(vlm.processor, encoded.prompts[row].images[0].size),
+        query=query,
+        no_query=no_query,
+        map_box=layout.box,
         layer_idx=layer_idx,
         vaq=vaq,
-        map=heat.reshape(grid_hw),
+        map=heat.reshape(layout.tokens.shape),
     )

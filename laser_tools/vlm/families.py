@@ -1,86 +1,81 @@
-"""What differs between model families, as data: how visual tokens lie on the image."""
+"""What differs between model families, as data: one line per family, at the end of this file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isqrt
 
 from torch import Tensor
-from transformers import BaseImageProcessor, ProcessorMixin
+from transformers import PreTrainedModel
 
-from laser_tools.errors import ModelUnavailable
-from laser_tools.schema import Box
+from laser_tools.vlm import layouts
+from laser_tools.vlm.layouts import LayoutRule
 
-GridRule = Callable[[ProcessorMixin, Mapping[str, Tensor], int, int], tuple[int, int]]
-"""(processor, processor output, image index in the batch, its token count) -> (h, w)."""
+PromptRule = Callable[[str, int, str], str]
+"""(image placeholder, number of images, text) -> the prompt, for models without a chat template."""
 
-CoverRule = Callable[[ProcessorMixin, tuple[int, int]], Box]
-"""(processor, image size (width, height)) -> the part of the image that the tokens cover."""
+PositionRule = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
+"""(model, inputs of a whole prompt) -> `position_ids` (..., B, S) as its forward takes them."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Visual tokens of one family: their grid, and the part of the image under it."""
+    """One family: how its visual tokens lie, how its prompt is written, what may be cached."""
 
-    grid_hw: GridRule
-    covered: CoverRule
+    layout: LayoutRule
+    untemplated: PromptRule | None = None  # the prompt where there is no chat template
+    closing: str = ""  # what the processor itself puts behind a rendered prompt
+    positions: PositionRule | None = None  # None: counted from the attention mask
+    unshareable: str = ""  # why a prefilled image prefix cannot be reused; "" = it can
+    listed: bool = True  # False: nobody tried this family, its rules are guesses
+
+    @property
+    def prefix_sharing(self) -> bool:
+        """Whether the prompt up to its last visual token may be prefilled once and reused."""
+        return not self.unshareable
 
 
 def family_of(model_type: str) -> Family:
-    """The family of a config's `model_type`. Raises ModelUnavailable for one we do not know."""
-    if model_type not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise ModelUnavailable(f"Models of type '{model_type}' are not supported. Known: {known}.")
-    return FAMILIES[model_type]
+    """The family of a config's `model_type`; for one that is not listed, rules worth a try."""
+    return FAMILIES.get(model_type, UNLISTED)
 
 
-def _square_grid(
-    processor: ProcessorMixin, inputs: Mapping[str, Tensor], image: int, n_tokens: int
-) -> tuple[int, int]:
-    side = isqrt(n_tokens)
-    if side * side != n_tokens:
-        raise ModelUnavailable(f"{n_tokens} visual tokens per image do not form a square grid.")
-    return side, side
+def mrope_positions(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Time, row and column of every token, (3, B, S).
+
+    The model itself would continue from the last request it saw (`rope_deltas`), whoever made it.
+    """
+    positions: Tensor = model.model.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        image_grid_thw=inputs["image_grid_thw"],
+        attention_mask=inputs["attention_mask"],
+    )[0]
+    return positions
 
 
-def _merged_grid(
-    processor: ProcessorMixin, inputs: Mapping[str, Tensor], image: int, n_tokens: int
-) -> tuple[int, int]:
-    merge = processor.image_processor.merge_size
-    _, height, width = inputs["image_grid_thw"][image].tolist()
-    return height // merge, width // merge
+def answer_en(placeholder: str, n_images: int, text: str) -> str:
+    """PaliGemma's prompt for questions in English (arXiv 2407.07726, appendix)."""
+    return placeholder * n_images + f"answer en {text}"
 
 
-def _whole(processor: ProcessorMixin, size: tuple[int, int]) -> Box:
-    return Box(x0=0, y0=0, x1=size[0], y1=size[1])
-
-
-def _centre_crop(processor: ProcessorMixin, size: tuple[int, int]) -> Box:
-    """What is left after the image processor's resize and centre crop, in original pixels."""
-    rules = processor.image_processor
-    if not rules.do_center_crop:
-        return _whole(processor, size)
-    scale_x, scale_y = _resize_scale(rules, size) if rules.do_resize else (1.0, 1.0)
-    x0, x1 = _centred(size[0], rules.crop_size["width"] / scale_x)
-    y0, y1 = _centred(size[1], rules.crop_size["height"] / scale_y)
-    return Box(x0=x0, y0=y0, x1=x1, y1=y1)
-
-
-def _resize_scale(rules: BaseImageProcessor, size: tuple[int, int]) -> tuple[float, float]:
-    edge = rules.size.get("shortest_edge")
-    if edge is None:
-        return rules.size["width"] / size[0], rules.size["height"] / size[1]
-    return edge / min(size), edge / min(size)
-
-
-def _centred(side: int, visible: float) -> tuple[int, int]:
-    length = min(max(round(visible), 1), side)
-    start = (side - length) // 2
-    return start, start + length
-
+UNLISTED = Family(layouts.by_guess, listed=False)
 
 FAMILIES: dict[str, Family] = {
-    "llava": Family(grid_hw=_square_grid, covered=_centre_crop),
-    "qwen2_5_vl": Family(grid_hw=_merged_grid, covered=_whole),
+    "llava": Family(layouts.one_grid),
+    "llava_next": Family(layouts.anyres),
+    "llava_onevision": Family(layouts.anyres),
+    "qwen2_vl": Family(layouts.merged_grid, positions=mrope_positions),
+    "qwen2_5_vl": Family(layouts.merged_grid, positions=mrope_positions),
+    "qwen3_vl": Family(layouts.merged_grid, positions=mrope_positions),
+    "internvl": Family(layouts.canvas),
+    "idefics3": Family(layouts.split),
+    "smolvlm": Family(layouts.split),
+    "gemma3": Family(layouts.first_overview),  # an image's tokens see each other: cut behind them
+    "paligemma": Family(
+        layouts.one_grid,
+        untemplated=answer_en,
+        closing="\n",
+        unshareable="image tokens attend to the question as well",
+    ),
 }

@@ -1,10 +1,12 @@
-"""A model on disk -> VLM: safetensors only, no remote code, no download."""
+"""A model on disk -> VLM: safetensors only, no remote code, no download (see snapshot.py)."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,9 +23,12 @@ from transformers import (
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
 from laser_tools.vlm.families import Family, family_of
+from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
 
 PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
 WEIGHTS, CALIBRATION = "model.safetensors", "calibration.json"
+OPTIONAL = ("torchvision", "num2words", "sentencepiece", "accelerate", "bitsandbytes")
+"""Packages that some processors, device maps or quantisations need and we do not install."""
 
 
 @dataclass(frozen=True)
@@ -57,26 +62,38 @@ def load_vlm(
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    quantization_config: object | None = None,
+    verify: bool = True,
 ) -> VLM:
-    """The model in the folder `model`, or the embedded "pico", on `device` (default: a GPU if any).
+    """The model in the folder `model`, or of that hub id in the local cache, or embedded "pico".
 
-    `dtype` defaults to float32 on a CPU and to the checkpoint's own elsewhere.
-    Raises ModelUnavailable if the folder holds no model that we can load.
+    `device` defaults to a GPU if there is one, `dtype` to float32 on a CPU and to the checkpoint's
+    own elsewhere. `device_map` and `quantization_config` go to `from_pretrained` as they are, and
+    then `device` is left to them. A model of a family that is not listed is examined first
+    (laser_tools/doctor.py), unless `verify` is false.
+
+    Raises ModelUnavailable if there is no such model, or none that can be loaded and trusted.
     """
-    folder = PICO_FOLDER if str(model) == "pico" else Path(model)
-    config = _read_config(folder, Path(model).name)
-    _register_tower(config)
+    folder = PICO_FOLDER if str(model) == "pico" else find_snapshot(model, revision)
+    name = "pico" if folder == PICO_FOLDER else Path(model).name
+    _register_tower(read_snapshot(folder, name))
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     chosen = dtype or (torch.float32 if target.type == "cpu" else "auto")
-    name = "pico" if folder == PICO_FOLDER else folder.name
-    try:
-        loaded, processor = _load_parts(folder, chosen)
-    except (OSError, ValueError, ImportError, AttributeError, KeyError, SafetensorError) as error:
-        raise ModelUnavailable(
-            f"The model '{name}' cannot be loaded: its files are damaged or incomplete, or need a "
-            "package that is not installed (the processors of Qwen models need torchvision)."
-        ) from error
-    return VLM(loaded.to(target), processor, name=name, calibration=_load_calibration(folder))
+    given = {"device_map": device_map, "quantization_config": quantization_config}
+    placement = {key: value for key, value in given.items() if value is not None}
+    processor = _load_processor(folder, name)
+    loaded = _load_model(folder, name, chosen, placement)
+    vlm = VLM(
+        loaded if placement else loaded.to(target),
+        processor,
+        name=name,
+        calibration=_load_calibration(folder),
+    )
+    if verify and not vlm.family.listed:
+        _refuse_unfit(vlm)
+    return vlm
 
 
 def model_hash(weights: Path) -> str:
@@ -85,35 +102,74 @@ def model_hash(weights: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _read_config(folder: Path, name: str) -> dict[str, Any]:
-    """The folder's config. Raises ModelUnavailable with one sentence that says what is missing."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise ModelUnavailable(f"There is no model '{name}': its folder has no config.json.")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelUnavailable(f"The model '{name}' has no safetensors weights.")
+def _load_processor(folder: Path, name: str) -> ProcessorMixin:
+    with _explained(name, "processor"):
+        processor = AutoProcessor.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    for part in ("tokenizer", "image_processor"):
+        if getattr(processor, part, None) is None:
+            raise ModelUnavailable(f"The processor of the model '{name}' has no {part}.")
+    return processor
+
+
+def _load_model(
+    folder: Path, name: str, dtype: torch.dtype | str, placement: dict[str, Any]
+) -> PreTrainedModel:
+    with _explained(name, "model"):
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **placement,
+        )
+    if info["missing_keys"]:
+        raise ModelUnavailable(
+            f"The weights of the model '{name}' lack {len(info['missing_keys'])} tensors, which "
+            "would be random. Fetch the model again."
+        )
+    return model
+
+
+@contextmanager
+def _explained(name: str, part: str) -> Iterator[None]:
+    """What transformers raises over a bad folder, as one sentence without a path."""
     try:
-        found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelUnavailable(f"The config.json of the model '{name}' is damaged.") from error
-    if "auto_map" in found:
-        raise ModelUnavailable(f"The model '{name}' asks to run its own code, which is refused.")
-    return found
+        yield
+    except (
+        OSError, ValueError, ImportError, AttributeError, KeyError, TypeError, RuntimeError,
+        SafetensorError,
+    ) as error:  # fmt: skip
+        kind = type(error).__name__
+        raise ModelUnavailable(
+            f"The {part} of '{name}' cannot be loaded ({kind}): {_reason(str(error).lower())}."
+        ) from error
 
 
-def _load_parts(folder: Path, dtype: torch.dtype | str) -> tuple[PreTrainedModel, ProcessorMixin]:
-    model = AutoModelForImageTextToText.from_pretrained(
-        folder,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        attn_implementation="sdpa",
-    )
-    processor = AutoProcessor.from_pretrained(
-        folder, trust_remote_code=False, local_files_only=True
-    )
-    return model, processor
+def _reason(text: str) -> str:
+    missing = [package for package in OPTIONAL if package in text and not find_spec(package)]
+    if missing:
+        return f"it needs a package that is not installed; pip install {' '.join(missing)}"
+    if "scaled_dot_product" in text:
+        return "its architecture has no sdpa attention, which LASER reads; choose another model"
+    return "its files are damaged or incomplete; fetch the model again"
+
+
+def _refuse_unfit(vlm: VLM) -> None:
+    """Raise ModelUnavailable if the guesses about an unlisted family do not hold for `vlm`."""
+    from laser_tools.doctor import examine  # it stands above this module
+
+    failed = [check for check in examine(vlm) if check.verdict == "fail"]
+    if failed:
+        raise ModelUnavailable(
+            f"Models of type '{vlm.model.config.model_type}' are not listed, and '{vlm.name}' does "
+            f"not pass the check of {failed[0].name}: {failed[0].finding} "
+            "'laser-tools doctor' says more."
+        )
 
 
 def _register_tower(config: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
+from laser_tools.vlm.families import PromptRule
+from laser_tools.vlm.layouts import ImageTokens, TokenLayout
 from laser_tools.vlm.load import VLM
 
 
@@ -47,7 +49,7 @@ class Encoded:
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
     """The batch of `prompts` as model inputs. Raises ModelUnavailable without a chat template."""
     safe = tuple(_without_control_tokens(vlm, prompt) for prompt in prompts)
-    texts = tuple(render(vlm.processor, prompt) for prompt in safe)
+    texts = tuple(render(vlm.processor, prompt, vlm.family.untemplated) for prompt in safe)
     inputs = vlm.processor(
         images=[list(prompt.images) for prompt in safe],
         text=list(texts),
@@ -55,13 +57,19 @@ def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
         padding=True,
         add_special_tokens=not _starts_with_bos(vlm.processor.tokenizer, texts[0]),
     )
+    inputs.pop("labels", None)  # PaliGemma's processor prepares for training as well
     return Encoded(safe, texts, {name: _moved(vlm, value) for name, value in inputs.items()})
 
 
-def render(processor: ProcessorMixin, prompt: Prompt) -> str:
-    """The prompt's text up to where the answer begins, one placeholder per image."""
+def render(processor: ProcessorMixin, prompt: Prompt, untemplated: PromptRule | None = None) -> str:
+    """The prompt's text up to where the answer begins, one placeholder per image.
+
+    `untemplated` writes it where the processor has no chat template.
+    """
     if not processor.chat_template:
-        raise ModelUnavailable("The model's processor has no chat template.")
+        if untemplated is None:
+            raise ModelUnavailable("The model's processor has no chat template.")
+        return untemplated(processor.image_token, len(prompt.images), prompt.text)
     content = [{"type": "image"} for _ in prompt.images]
     if prompt.text:
         content.append({"type": "text", "text": prompt.text})
@@ -71,8 +79,14 @@ def render(processor: ProcessorMixin, prompt: Prompt) -> str:
 
 
 def visual_positions(vlm: VLM, encoded: Encoded) -> list[Tensor]:
-    """Per row, the positions (N,) of its visual tokens in the padded sequence."""
-    is_visual = encoded.inputs["input_ids"] == vlm.model.config.image_token_id
+    """Per row, the positions (N,) of its visual tokens in the padded sequence.
+
+    Raises ModelUnavailable if the model's config does not say which tokens these are.
+    """
+    image_token_id = getattr(vlm.model.config, "image_token_id", None)
+    if image_token_id is None:
+        raise ModelUnavailable("The model's config names no image token: its maps cannot be read.")
+    is_visual = encoded.inputs["input_ids"] == image_token_id
     return [row.nonzero()[:, 0] for row in is_visual]
 
 
@@ -93,8 +107,18 @@ def question_from_end(vlm: VLM, text: str, question: str) -> range:
 
 
 def tail_text(vlm: VLM, text: str) -> str:
-    """What follows the last image placeholder of a rendered prompt."""
-    return text.rpartition(vlm.processor.image_token)[2]
+    """What follows the last image placeholder of a rendered prompt, up to the answer."""
+    return text.rpartition(vlm.processor.image_token)[2] + vlm.family.closing
+
+
+def token_layout(vlm: VLM, encoded: Encoded, row: int, n_tokens: int) -> TokenLayout:
+    """Where the `n_tokens` visual tokens of a row with one image lie on that image.
+
+    Raises ModelUnavailable if they do not lie as the model's family is known for.
+    """
+    index = sum(len(prompt.images) for prompt in encoded.prompts[:row])
+    size = encoded.prompts[row].images[0].size
+    return vlm.family.layout(ImageTokens(vlm.processor, encoded.inputs, index, n_tokens, size))
 
 
 def _without_control_tokens(vlm: VLM, prompt: Prompt) -> Prompt:

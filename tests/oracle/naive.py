@@ -36,7 +36,7 @@ def laser(
     vlm: VLM,
     image: Image.Image,
     question: str,
-    grid_hw: tuple[int, int],
+    cells: Tensor,  # (h, w): which visual token lies where; the others are not looked at
     map_box: Box,
     options: LaserOptions,
     n_tokens: int,
@@ -44,15 +44,15 @@ def laser(
     model = copy.deepcopy(vlm.model)
     model.set_attn_implementation({"text_config": "eager"})
     with torch.no_grad():
-        query = _last_row(model, vlm, _inputs(vlm, [image], question))
-        no_query = _last_row(model, vlm, _inputs(vlm, [image], ""))
+        query = _last_row(model, vlm, _inputs(vlm, [image], question))[:, :, cells.flatten()]
+        no_query = _last_row(model, vlm, _inputs(vlm, [image], ""))[:, :, cells.flatten()]
         a_con = (query - no_query).relu()
         heads = min(options.k_head or a_con.shape[1], a_con.shape[1])
         norms = (a_con**2).sum(-1).sqrt()
         vaq = norms.sort(dim=1, descending=True).values[:, :heads].mean(1)
         layer_idx = int(vaq.argmax())
         top = norms[layer_idx].sort(descending=True).indices[:heads]
-        heat = a_con[layer_idx, top].mean(0).view(*grid_hw)
+        heat = a_con[layer_idx, top].mean(0).view(*cells.shape)
         crop, masked = _crop_and_mask(image, heat, map_box, options)
         positive = [image.crop(crop.as_tuple())]
         negative = [masked.crop(crop.as_tuple())]
@@ -66,10 +66,14 @@ def laser(
 def _inputs(vlm: VLM, images: list[Image.Image], question: str) -> dict[str, Tensor]:
     content = [{"type": "image"} for _ in images]
     content += [{"type": "text", "text": question}] if question else []
-    text = vlm.processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True
-    )
-    inputs = vlm.processor(images=images, text=text, return_tensors="pt")
+    if vlm.processor.chat_template:
+        text = vlm.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+    else:  # PaliGemma
+        text = "<image>" * len(images) + "answer en " + question
+    inputs = vlm.processor(images=[images], text=[text], return_tensors="pt")
+    inputs.pop("labels", None)
     return dict(inputs.to(dtype=vlm.model.dtype))
 
 
@@ -152,7 +156,8 @@ def _extended(inputs: dict[str, Tensor], tokens: list[int]) -> dict[str, Tensor]
     longer = dict(inputs)
     longer["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
     longer["attention_mask"] = torch.ones_like(longer["input_ids"])
-    if "mm_token_type_ids" in inputs:
-        kinds = inputs["mm_token_type_ids"]
-        longer["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(more)], dim=1)
+    for name in ("mm_token_type_ids", "token_type_ids"):
+        if name in inputs:  # 1 is an image, but for PaliGemma, where it is the answer
+            kind = torch.full_like(more, 0 if inputs[name].any() else 1)
+            longer[name] = torch.cat([inputs[name], kind], dim=1)
     return longer

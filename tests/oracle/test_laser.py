@@ -12,12 +12,15 @@ from laser_tools.methods.localise import localise
 from laser_tools.options import BoxRule, LaserOptions, View
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.prompts import Prompt, encode, token_layout, visual_positions
 from tests.oracle import naive
+from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_llava, toy_qwen
 
 QUESTIONS = ("what colour is the star?", "where is it?", "how many red circle are there in image?")
 SIZES = ((300, 260), (400, 300), (640, 500))
 N_TOKENS = 4
+NEW_FAMILIES = sorted(set(TOY_FAMILIES) - {"llava", "qwen2_5_vl"})  # those have every view below
 
 
 def pico() -> VLM:
@@ -26,12 +29,21 @@ def pico() -> VLM:
     return load_vlm("pico", device="cpu", dtype=torch.float64)
 
 
+@pytest.mark.parametrize("family", NEW_FAMILIES)
+def test_every_family_equals_the_naive_one(family: str) -> None:
+    check(TOY_FAMILIES[family], "image+crop", "component")
+
+
 @pytest.mark.parametrize("box_rule", ["bounding", "component"])
 @pytest.mark.parametrize("view", ["crop", "image+crop"])
 @pytest.mark.parametrize("model", [toy_llava, toy_qwen, pico])
 def test_the_batched_fast_path_equals_the_naive_one(
     model: Callable[[], VLM], view: View, box_rule: BoxRule
 ) -> None:
+    check(model, view, box_rule)
+
+
+def check(model: Callable[[], VLM], view: View, box_rule: BoxRule) -> None:
     options = LaserOptions(view=view, box_rule=box_rule, k_patch=0.05, alpha=1.0)
     vlm = model()
     images = [picture(*size, seed=i) for i, size in enumerate(SIZES)]
@@ -42,8 +54,10 @@ def test_the_batched_fast_path_equals_the_naive_one(
     ]
     answers = LocalEngine(vlm, options).answer(requests)
     for image, question, seen, answer in zip(images, QUESTIONS, maps, answers, strict=True):
-        h, w = seen.map.shape
-        slow = naive.laser(vlm, image, question, (h, w), seen.map_box, options, N_TOKENS)
+        encoded = encode(vlm, [Prompt((image,), question)])
+        n_visual = len(visual_positions(vlm, encoded)[0])
+        cells = token_layout(vlm, encoded, 0, n_visual).tokens  # tests/vlm/test_families.py
+        slow = naive.laser(vlm, image, question, cells, seen.map_box, options, N_TOKENS)
         torch.testing.assert_close(
             seen.query.flatten(2), slow.query, atol=1e-4, rtol=0, check_dtype=False
         )

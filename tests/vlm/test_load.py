@@ -1,14 +1,34 @@
 from __future__ import annotations
 
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from laser_tools.engine import LocalEngine
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
+from laser_tools.schema import AnswerRequest
+from laser_tools.vlm.families import FAMILIES
 from laser_tools.vlm.load import load_vlm, model_hash
-from tests.toys import toy_llava
+from laser_tools.vlm.snapshot import find_snapshot
+from tests.toy_families import TOY_FAMILIES
+from tests.toys import picture, toy_llava
+
+VIDEO_PROCESSORS = {
+    "llava_onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionVideoProcessor"),
+    "qwen2_vl": ("Qwen2VLProcessor", "Qwen2VLVideoProcessor"),
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor"),
+    "qwen3_vl": ("Qwen3VLProcessor", "Qwen3VLVideoProcessor"),
+    "internvl": ("InternVLProcessor", "InternVLVideoProcessor"),
+    "smolvlm": ("SmolVLMProcessor", "SmolVLMVideoProcessor"),
+}
+"""Family -> its stock processor, and the half of it that needs torchvision."""
 
 
 @pytest.fixture
@@ -17,6 +37,13 @@ def folder(tmp_path: Path) -> Path:
     vlm.model.save_pretrained(tmp_path / "toy")
     vlm.processor.save_pretrained(tmp_path / "toy")
     return tmp_path / "toy"
+
+
+def saved(family: str, folder: Path) -> Path:
+    vlm = TOY_FAMILIES[family]()
+    vlm.model.save_pretrained(folder / family)
+    vlm.processor.save_pretrained(folder / family)
+    return folder / family
 
 
 def calibration(model_hash: str) -> str:
@@ -47,10 +74,137 @@ def test_a_missing_model_is_one_clear_sentence_without_a_path(tmp_path: Path) ->
     assert str(tmp_path) not in caught.value.public_text
 
 
-def test_only_safetensors_are_loaded(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelUnavailable, match="no safetensors"):
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("pytorch_model.bin", "pickle"),
+        ("training_args.BIN", "pickle"),
+        ("checkpoint/optimizer.pt", "pickle"),
+        ("state.ckpt", "pickle"),
+        ("weights.pth", "pickle"),
+        ("data.pkl", "pickle"),
+        ("modeling_evil.py", "code"),
+    ],
+)
+def test_code_and_pickles_are_refused_though_nothing_would_use_them(
+    folder: Path, file: str, what: str
+) -> None:
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_bytes(b"")
+    with pytest.raises(ModelUnavailable, match=f"refused: its folder holds {what}") as caught:
         load_vlm(folder)
+    assert str(folder.parent) not in caught.value.public_text
+
+
+@pytest.mark.parametrize(
+    ("file", "word"),
+    [
+        ("model.safetensors", "safetensors weights"),
+        ("processor_config.json", "processor"),
+        ("tokenizer.json", "tokenizer"),
+        ("config.json", "no config.json"),
+    ],
+)
+def test_a_missing_file_is_named(folder: Path, file: str, word: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(ModelUnavailable, match=word) as caught:
+        load_vlm(folder)
+    assert str(folder.parent) not in caught.value.public_text
+
+
+def test_missing_tensors_are_not_made_up(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    lost = [name for name in tensors if name.endswith("linear_1.weight")]
+    kept = {name: tensor for name, tensor in tensors.items() if name not in lost}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnavailable, match="lack 1 tensors"):
+        load_vlm(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "word"),
+    [("llama", "does not answer questions about images"), ("frobnicator", "does not know")],
+)
+def test_other_kinds_of_models_are_refused_by_name(
+    folder: Path, model_type: str, word: str
+) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": model_type}))
+    with pytest.raises(ModelUnavailable, match=word):
+        load_vlm(folder)
+
+
+def test_a_hub_id_is_looked_up_in_the_cache_only() -> None:
+    with pytest.raises(ModelUnavailable, match="hf download OWNER/NAME --revision v2"):
+        load_vlm("somebody/something", revision="v2")
+
+
+def test_a_cached_snapshot_is_found_by_its_revision(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--somebody--toy"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "v1").write_text(commit)
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert find_snapshot("somebody/toy", "v1").name == commit
+    with pytest.raises(ModelUnavailable, match="no model 'toy'"):
+        find_snapshot("somebody/toy", "v2")
+    with pytest.raises(ModelUnavailable, match="no revisions"):
+        find_snapshot(folder, "v1")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llava_next", "idefics3", "gemma3", "paligemma"])
+def test_a_saved_family_answers(tmp_path: Path, family: str, dtype: torch.dtype) -> None:
+    engine = LocalEngine.from_pretrained(saved(family, tmp_path), device="cpu", dtype=dtype)
+    assert engine.vlm.model.dtype == dtype
+    request = AnswerRequest(image=picture(), question="where is the star?", max_new_tokens=2)
+    (answer,) = engine.answer([request])
+    assert answer.route == "verify"
+    assert answer.evidence
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+@pytest.mark.parametrize("family", sorted(VIDEO_PROCESSORS))
+def test_a_processor_that_takes_videos_says_that_it_needs_torchvision(
+    tmp_path: Path, family: str
+) -> None:
+    folder, (processor, video) = saved(family, tmp_path), VIDEO_PROCESSORS[family]
+    config = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    stock = json.dumps({**config, "processor_class": processor})
+    (folder / "processor_config.json").write_text(stock)
+    (folder / "video_preprocessor_config.json").write_text(f'{{"video_processor_type": "{video}"}}')
+    with pytest.raises(ModelUnavailable, match="pip install torchvision"):
+        load_vlm(folder, device="cpu")
+
+
+def test_an_unlisted_family_is_examined_and_loads_if_it_passes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(FAMILIES, "llava")
+    vlm = load_vlm(folder, device="cpu")
+    assert not vlm.family.listed
+
+
+def test_an_unlisted_family_that_does_not_pass_is_refused_with_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved("llava_next", tmp_path)
+    monkeypatch.delitem(FAMILIES, "llava_next")  # an overview and tiles are no square grid
+    with pytest.raises(ModelUnavailable, match=r"not listed.*check of layout.*do not form"):
+        load_vlm(folder, device="cpu")
+    assert load_vlm(folder, device="cpu", verify=False).name == "llava_next"
+
+
+def test_a_device_map_is_passed_through(folder: Path) -> None:
+    """transformers asks for accelerate, which places models; where it is there, it does."""
+    if find_spec("accelerate") is None:
+        with pytest.raises(ModelUnavailable, match="pip install accelerate"):
+            LocalEngine.from_pretrained(folder, device_map="auto")
+    else:
+        assert LocalEngine.from_pretrained(folder, device_map="cpu").vlm.device.type == "cpu"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])

@@ -1,0 +1,140 @@
+"""What the doctor looks at a model with: planted cells, eager attention, a continued prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from laser_tools.errors import ModelUnavailable
+from laser_tools.grounding.regions import cells_box
+from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
+
+QUESTION = "What is in the image?"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """How many of the cells that were planted came back where they were."""
+
+    grid_hw: tuple[int, int]
+    hits: int
+    places: int
+
+
+def planted(vlm: VLM, size: tuple[int, int]) -> Planted:
+    """Invert some cells of a texture of `size` (px), one at a time, and see which token changes.
+
+    A cell comes back if its token changes more for it than for any other cell: each token is its
+    own yardstick, since in a trained tower a few tokens answer to everything.
+    """
+    base = texture(size)
+    encoded = encode(vlm, [Prompt((base,), QUESTION)])
+    before = embedded(vlm, encoded)
+    found = token_layout(vlm, encoded, 0, len(before))
+    h, w = found.tokens.shape
+    cells = sorted({(0, 0), (h // 2, w // 2), (h - 1, w - 1), (0, w - 1), (h // 3, w // 4)})
+    changes = []
+    for cell in cells:
+        box = cells_box(frozenset({cell}), (h, w), found.box).as_tuple()
+        image = base.copy()
+        image.paste(ImageOps.invert(base.crop(box)), box)
+        after = embedded(vlm, encode(vlm, [Prompt((image,), QUESTION)]))
+        change = found.place((after - before).norm(dim=-1))
+        changes.append(change / change.mean())
+    at_cells = torch.stack([torch.stack([change[cell] for cell in cells]) for change in changes])
+    hits = int((at_cells.argmax(dim=0).cpu() == torch.arange(len(cells))).sum())
+    return Planted((h, w), hits, len(cells))
+
+
+def texture(size: tuple[int, int]) -> Image.Image:
+    """Coloured noise, the same every time, without two alike regions."""
+    noise = torch.randint(256, (9 * 11 * 3,), generator=torch.Generator().manual_seed(0))
+    return Image.frombytes("RGB", (11, 9), bytes(noise.tolist())).resize(size)
+
+
+class _Enough(Exception):
+    """The language model is not needed."""
+
+
+def embedded(vlm: VLM, encoded: Encoded) -> Tensor:
+    """What the language model is given at the visual tokens (N, hidden), float32."""
+    seen: list[Tensor] = []
+
+    def stop(_: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+        seen.append(inputs["inputs_embeds"])
+        raise _Enough
+
+    hook = vlm.model.get_decoder().register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        with suppress(_Enough):
+            last_logits(vlm, encoded.inputs)
+    finally:
+        hook.remove()
+    return seen[0][0, visual_positions(vlm, encoded)[0]].float()
+
+
+def eager_rows(vlm: VLM, encoded: Encoded) -> Tensor:
+    """Attention of the last position, (L, H, S), read where the eager implementation returns it."""
+    rows: dict[int, Tensor] = {}
+
+    def keep(module: nn.Module, _: object, output: object) -> None:
+        weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        if isinstance(weights, Tensor) and weights.ndim == 4:
+            rows[int(module.layer_idx)] = weights[0, :, -1].float()  # type: ignore[arg-type]
+
+    decoder = vlm.model.get_decoder()
+    layers = [m for m in decoder.modules() if isinstance(getattr(m, "layer_idx", None), int)]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    before = vlm.model.config.get_text_config()._attn_implementation
+    try:
+        vlm.model.set_attn_implementation({"text_config": "eager"})
+        last_logits(vlm, encoded.inputs)
+    finally:
+        vlm.model.set_attn_implementation({"text_config": before})
+        for hook in hooks:
+            hook.remove()
+    if not rows:
+        raise ModelUnavailable("This model does not show its attention.")
+    return torch.stack([rows[layer_idx] for layer_idx in sorted(rows)])
+
+
+def prefilled(vlm: VLM, encoded: Encoded, cut: int) -> DynamicCache:
+    """The cache of the first `cut` positions."""
+    cache = DynamicCache(config=vlm.model.config.get_text_config())
+    inputs = _positioned(vlm, encoded)
+    length = encoded.length
+    head = {
+        name: value[..., :cut] if value.shape[-1] == length and name != "pixel_values" else value
+        for name, value in inputs.items()
+    }
+    vlm.model(**head, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache
+
+
+def continued(vlm: VLM, encoded: Encoded, cache: DynamicCache, cut: int) -> Tensor:
+    """Logits (1, V) of the whole prompt, from the cache of its first `cut` positions."""
+    inputs = _positioned(vlm, encoded)
+    tail = {"input_ids": inputs["input_ids"][:, cut:], "attention_mask": inputs["attention_mask"]}
+    if "position_ids" in inputs:
+        tail["position_ids"] = inputs["position_ids"][..., cut:]
+    return last_logits(vlm, tail, past_key_values=cache, use_cache=True)
+
+
+def _positioned(vlm: VLM, encoded: Encoded) -> dict[str, Tensor]:
+    positions = vlm.family.positions
+    if positions is None:
+        return encoded.inputs
+    return {**encoded.inputs, "position_ids": positions(vlm.model, encoded.inputs)}
+
+
+def last_logits(vlm: VLM, inputs: Mapping[str, Tensor], **options: object) -> Tensor:
+    found: Tensor = vlm.model(**inputs, **{"use_cache": False, **options}, logits_to_keep=1).logits
+    return found[:, -1].float()
