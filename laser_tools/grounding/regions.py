@@ -6,7 +6,7 @@ integer pixels of the upright original image. Con-ViCrop: LASER, arXiv 2602.0430
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
@@ -101,6 +101,25 @@ def cells_box(cells: Cells, grid_hw: tuple[int, int], map_box: Box) -> Box:
         x1=map_box.x0 + ceil((max(columns) + 1) * map_box.width / w),
         y1=map_box.y0 + ceil((max(rows) + 1) * map_box.height / h),
     )
+
+
+def covered_cells(boxes: Sequence[Box], grid_hw: tuple[int, int], map_box: Box) -> Tensor:
+    """True (h, w) where a cell's centre lies in one of `boxes`, or a box's centre in the cell.
+
+    So the boxes of cells give those cells, their rounding to whole pixels aside, and a box that is
+    smaller than a cell still gives one.
+    """
+    covered = torch.zeros(grid_hw, dtype=torch.bool)
+    for row, column in product(range(grid_hw[0]), range(grid_hw[1])):
+        cell = cells_box(frozenset({(row, column)}), grid_hw, map_box)
+        covered[row, column] = any(_centred(cell, box) or _centred(box, cell) for box in boxes)
+    return covered
+
+
+def _centred(inner: Box, outer: Box) -> bool:
+    """Whether the centre of `inner` lies in `outer`."""
+    x, y = (inner.x0 + inner.x1) / 2, (inner.y0 + inner.y1) / 2
+    return outer.x0 <= x < outer.x1 and outer.y0 <= y < outer.y1
 
 
 def crop_around(

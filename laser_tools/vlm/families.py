@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
 
+import torch
 from torch import Tensor
-from transformers import BaseImageProcessor, ProcessorMixin
+from transformers import BaseImageProcessor, PreTrainedModel, ProcessorMixin
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.schema import Box
@@ -19,12 +20,27 @@ CoverRule = Callable[[ProcessorMixin, tuple[int, int]], Box]
 """(processor, image size (width, height)) -> the part of the image that the tokens cover."""
 
 
+PositionRule = Callable[[PreTrainedModel, Tensor, Mapping[str, Tensor]], Tensor]
+"""(model, tokens of one whole prompt (S,), processor output of its images) -> its position ids,
+(S,) or, for M-RoPE, (3, S)."""
+
+
+def _one_by_one(model: PreTrainedModel, ids: Tensor, images: Mapping[str, Tensor]) -> Tensor:
+    return torch.arange(len(ids), device=ids.device)
+
+
 @dataclass(frozen=True)
 class Family:
-    """Visual tokens of one family: their grid, and the part of the image under it."""
+    """Visual tokens of one family: their grid, the part of the image under it, their positions.
+
+    `prefix_sharing`: a prompt goes on from the keys and values of its beginning, one call of the
+    processor per image says all about it, and its tokens follow each other. Else: full passes.
+    """
 
     grid_hw: GridRule
     covered: CoverRule
+    positions: PositionRule = _one_by_one
+    prefix_sharing: bool = True
 
 
 def family_of(model_type: str) -> Family:
@@ -50,6 +66,15 @@ def _merged_grid(
     merge = processor.image_processor.merge_size
     _, height, width = inputs["image_grid_thw"][image].tolist()
     return height // merge, width // merge
+
+
+def _mrope(model: PreTrainedModel, ids: Tensor, images: Mapping[str, Tensor]) -> Tensor:
+    """Text counts on; an image's tokens count along time, height and width (arXiv 2409.12191)."""
+    is_visual = (ids == model.config.image_token_id).long()
+    positions: Tensor = model.model.get_rope_index(
+        ids[None], mm_token_type_ids=is_visual[None], image_grid_thw=images["image_grid_thw"]
+    )[0]
+    return positions[:, 0]
 
 
 def _whole(processor: ProcessorMixin, size: tuple[int, int]) -> Box:
@@ -82,5 +107,5 @@ def _centred(side: int, visible: float) -> tuple[int, int]:
 
 FAMILIES: dict[str, Family] = {
     "llava": Family(grid_hw=_square_grid, covered=_centre_crop),
-    "qwen2_5_vl": Family(grid_hw=_merged_grid, covered=_whole),
+    "qwen2_5_vl": Family(grid_hw=_merged_grid, covered=_whole, positions=_mrope),
 }
