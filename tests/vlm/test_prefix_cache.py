@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import torch
+
+from laser_tools.vlm.prefix_cache import Key, PrefixCache, Segment, key_values
+
+
+def key(name: str) -> Key:
+    return (((1, 2), name.encode()),)
+
+
+def segment(n_tokens: int) -> Segment:
+    """56 bytes a token: 8 for its id, 48 for 2 layers x 2 x 1 head x 3 numbers."""
+    return Segment(torch.zeros(n_tokens, dtype=torch.long), torch.randn(n_tokens, 2, 2, 1, 3), {})
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    cache = PrefixCache(max_bytes=2 * 560)
+    for name in "ab":
+        cache.put(key(name), segment(10))
+    assert cache.get(key("a")) is not None
+    cache.put(key("c"), segment(10))
+    assert [cache.get(key(name)) is not None for name in "abc"] == [True, False, True]
+
+
+def test_the_budget_is_in_bytes() -> None:
+    cache = PrefixCache(max_bytes=1000)
+    cache.put(key("a"), segment(10))
+    cache.put(key("a"), segment(10))
+    assert (len(cache), cache.nbytes) == (1, 560)
+    cache.put(key("large"), segment(18))  # 1008 bytes: it would push out everything for nothing
+    assert (len(cache), cache.nbytes) == (1, 560)
+    cache.put(key("b"), segment(17))
+    assert (len(cache), cache.nbytes) == (1, 952)
+    assert cache.get(key("a")) is None
+
+
+def test_with_no_budget_nothing_is_kept() -> None:
+    cache = PrefixCache(max_bytes=0)
+    cache.put(key("a"), segment(1))
+    assert (len(cache), cache.nbytes) == (0, 0)
+
+
+def test_a_batchs_cache_is_padded_left_and_is_a_copy() -> None:
+    short, long = segment(2), segment(3)
+    before = short.states.clone()
+    cache = key_values([[short], [short, long]])
+    assert cache.get_seq_length() == 5
+    keys = cache.layers[1].keys  # B x H x T x D
+    assert torch.equal(keys[0, 0, 3:], short.states[:, 1, 0, 0])
+    assert not keys[0, 0, :3].any()
+    assert torch.equal(keys[1, 0, 2:], long.states[:, 1, 0, 0])
+    cache.layers[1].keys.zero_()
+    assert torch.equal(short.states, before)
