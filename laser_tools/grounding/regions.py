@@ -104,22 +104,27 @@ def cells_box(cells: Cells, grid_hw: tuple[int, int], map_box: Box) -> Box:
 
 
 def covered_cells(boxes: Sequence[Box], grid_hw: tuple[int, int], map_box: Box) -> Tensor:
-    """True (h, w) where a cell's centre lies in one of `boxes`, or a box's centre in the cell.
+    """True (h, w) for the rows and columns whose middle lies in one of `boxes`.
 
-    So the boxes of cells give those cells, their rounding to whole pixels aside, and a box that is
-    smaller than a cell still gives one.
+    So the boxes of cells give those cells, their rounding to whole pixels aside; a box too small to
+    hold a middle gives the row or column that its own middle lies in.
     """
+    h, w = grid_hw
     covered = torch.zeros(grid_hw, dtype=torch.bool)
-    for row, column in product(range(grid_hw[0]), range(grid_hw[1])):
-        cell = cells_box(frozenset({(row, column)}), grid_hw, map_box)
-        covered[row, column] = any(_centred(cell, box) or _centred(box, cell) for box in boxes)
+    for box in boxes:
+        rows = _covered_steps(box.y0, box.y1, map_box.y0, map_box.height / h, h)
+        columns = _covered_steps(box.x0, box.x1, map_box.x0, map_box.width / w, w)
+        covered[rows, columns] = True
     return covered
 
 
-def _centred(inner: Box, outer: Box) -> bool:
-    """Whether the centre of `inner` lies in `outer`."""
-    x, y = (inner.x0 + inner.x1) / 2, (inner.y0 + inner.y1) / 2
-    return outer.x0 <= x < outer.x1 and outer.y0 <= y < outer.y1
+def _covered_steps(low: int, high: int, origin: int, step: float, n: int) -> slice:
+    """Of `n` steps from `origin`, those whose middle lies in [low, high), or the one around its."""
+    first, last = ceil((low - origin) / step - 0.5), ceil((high - origin) / step - 0.5)
+    if first >= last:
+        first = floor(((low + high) / 2 - origin) / step)
+        last = first + 1
+    return slice(max(first, 0), min(max(last, 0), n))
 
 
 def crop_around(

@@ -54,11 +54,12 @@ def decode(
     scores are written to both halves, so both streams advance with the same token (eq. 11).
     """
     recorder = _Recorder(encoded.length, limits, stop_ids(vlm), fusion, check)
+    n_tokens = max(limit.n_tokens for limit in limits)
     with torch.inference_mode():
         ids = vlm.model.generate(
             **encoded.inputs,
-            past_key_values=encoded.past_key_values(),
-            generation_config=_greedy(vlm, max(limit.n_tokens for limit in limits)),
+            past_key_values=encoded.past_key_values(n_tokens),
+            generation_config=_greedy(vlm, n_tokens),
             logits_processor=LogitsProcessorList([recorder]),
         )
     new = ids[: len(limits), encoded.length :]

@@ -142,8 +142,9 @@ def _prefill(
     todo = list(missing.values())
     past = [[_held(session, key) for key in row.keys[:depth]] for row in todo]
     images = [_image_inputs(fresh[key[-1][1]]) for key in missing]
-    cache = key_values(past)
-    inputs = rest(_packed(session.vlm, todo, [depth] * len(todo)), cache.get_seq_length())
+    packed, n_new = _packed(session.vlm, todo, [depth] * len(todo)), _longest(todo, depth)
+    cache = key_values(past, n_new)
+    inputs = rest(packed, cache.get_seq_length())
     with torch.inference_mode():
         session.vlm.model(**inputs, **_joined(images), past_key_values=cache, logits_to_keep=1)
     for index, ((key, row), image) in enumerate(zip(missing.items(), images, strict=True)):
@@ -153,9 +154,13 @@ def _prefill(
 
 
 def _last_states(cache: DynamicCache, row: int, n_tokens: int) -> Tensor:
-    """Keys and values of a row's last tokens, (T, L, 2, H_kv, D), in memory of their own."""
-    layers = [torch.stack([keys[row], values[row]]) for keys, values, *_ in cache]
-    return torch.stack([layer[:, :, -n_tokens:] for layer in layers]).permute(3, 0, 1, 2, 4)
+    """Keys and values of a row's last tokens, (L, 2, H_kv, T, D), in memory of their own."""
+    pairs = [(keys[row, :, -n_tokens:], values[row, :, -n_tokens:]) for keys, values, *_ in cache]
+    return torch.stack([torch.stack(pair) for pair in pairs])
+
+
+def _longest(rows: Sequence[_Row], depth: int) -> int:
+    return max(stop - start for start, stop in (row.span(depth) for row in rows))
 
 
 def _packed(vlm: VLM, rows: Sequence[_Row], depths: Sequence[int]) -> dict[str, Tensor]:

@@ -50,9 +50,15 @@ class Encoded:
         """S, the padded prompt length in tokens."""
         return self.inputs["input_ids"].shape[1]
 
-    def past_key_values(self) -> DynamicCache | None:
-        """A cache with what is prefilled of each row, for one pass or one `generate`."""
-        return key_values(self.past) if self.past else None
+    @property
+    def past_length(self) -> int:
+        """P, the columns of the padded prompt that are prefilled."""
+        return max((sum(len(one.input_ids) for one in row) for row in self.past), default=0)
+
+    def past_key_values(self, max_new_tokens: int = 0) -> DynamicCache | None:
+        """A cache with what is prefilled, for one pass, or one `generate` of `max_new_tokens`."""
+        room = self.length - self.past_length + max_new_tokens
+        return key_values(self.past, room) if self.past else None
 
 
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:

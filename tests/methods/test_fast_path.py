@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -10,10 +10,11 @@ import pytest
 
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import Cancelled, InvalidRequest
-from laser_tools.methods import localise
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix import prefilled
+from laser_tools.vlm.prompts import Encoded, Prompt
 from laser_tools.vlm.session import Session
 from tests.toys import picture, toy_llava, toy_qwen
 
@@ -87,13 +88,13 @@ def test_a_second_question_is_answered_as_by_a_fresh_engine(
 
 def test_a_closed_gate_looks_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plain answer comes from the pass with the query; the one without it is not made."""
-    asked, prefilled = list[str | None](), localise.prefilled
+    asked = list[str | None]()
 
-    def noted(session: Session, prompts: list[localise.Prompt]) -> localise.Encoded:
+    def noted(session: Session, prompts: Sequence[Prompt]) -> Encoded:
         asked.extend(prompt.question for prompt in prompts)
         return prefilled(session, prompts)
 
-    monkeypatch.setattr(localise, "prefilled", noted)
+    monkeypatch.setattr("laser_tools.methods.localise.prefilled", noted)
     (answer,) = engine(toy_llava, LaserOptions(direct_margin=-1.0)).answer(requests()[:1])
     assert (answer.route, answer.localisation, answer.evidence) == ("direct", None, ())
     assert not asked

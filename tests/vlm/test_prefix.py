@@ -184,12 +184,8 @@ def test_hidden_keys_are_those_of_the_evidence_in_both_images(toy: Callable[[], 
     assert lost[0].sum() == 0
     visual = visual_positions(vlm, both)[1]
     assert 0 < lost[1].sum() < len(visual) / 2
-    hidden = (
-        lost[1][visual]
-        .bool()
-        .split([int((s.input_ids == vlm.model.config.image_token_id).sum()) for s in both.past[1]])
-    )
-    assert all(part.any() for part in hidden)
+    per_image = [int((s.input_ids == vlm.model.config.image_token_id).sum()) for s in both.past[1]]
+    assert all(part.any() for part in torch.split(lost[1][visual], per_image))
     assert lost[1].sum() == lost[1][visual].sum()
     assert torch.equal(both.inputs["position_ids"], blind.inputs["position_ids"])
     rows = logits(vlm, blind)
