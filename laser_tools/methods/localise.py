@@ -117,8 +117,8 @@ def forward(vlm: VLM, encoded: Encoded) -> None:
 
 
 def _without_query(prompts: Sequence[Prompt], options: LaserOptions) -> list[Prompt]:
-    kept = options.answer_instruction if options.no_query == "instruction" else ""
-    return [Prompt(prompt.images, None, kept) for prompt in prompts]
+    keeps = options.no_query == "instruction"
+    return [Prompt(one.images, None, one.instruction if keeps else "") for one in prompts]
 
 
 def _all_maps(
