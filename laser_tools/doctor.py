@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -17,16 +16,16 @@ from laser_tools.schema import Frozen
 from laser_tools.vlm.capture import Capture, capture
 from laser_tools.vlm.decode import Decoded, Limits, decode
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix import prefilled
 from laser_tools.vlm.probes import (
     QUESTION,
-    continued,
     eager_rows,
     last_logits,
     planted,
-    prefilled,
     texture,
 )
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
+from laser_tools.vlm.prompts import Encoded, Prompt, encode, rest, visual_positions
+from laser_tools.vlm.session import Session
 
 Verdict = Literal["pass", "fail", "skip"]
 
@@ -107,15 +106,19 @@ def prefix(vlm: VLM) -> Check:
     if not vlm.family.prefix_sharing:
         why = f"Cannot be shared: {vlm.family.unshareable}. Every pass is a full one."
         return Check(name="prefix", verdict="skip", finding=why)
-    prompts = [_encoded(vlm, QUESTION), _encoded(vlm, OTHER)]
-    cut = int(visual_positions(vlm, prompts[0])[0][-1]) + 1
-    cache = prefilled(vlm, prompts[0], cut)
-    full = [
-        last_logits(vlm, encoded.inputs) for encoded in prompts
-    ]  # and no state may remain of it
-    shared = [continued(vlm, encoded, copy.deepcopy(cache), cut) for encoded in prompts]
+    image = texture(WIDE)
+    session = Session(vlm)
+    prompts = [Prompt((image,), QUESTION), Prompt((image,), OTHER)]
+    full = [last_logits(vlm, encode(vlm, [prompt]).inputs) for prompt in prompts]
+    shared = [_behind_prefix(vlm, prefilled(session, [prompt])) for prompt in prompts]
     difference = max(_difference(a, b) for a, b in zip(shared, full, strict=True))
     return _close(vlm, "prefix", difference, "Logits behind a shared prefix and of full passes")
+
+
+def _behind_prefix(vlm: VLM, encoded: Encoded) -> Tensor:
+    inputs = rest(encoded.inputs, encoded.past_length)
+    past = encoded.past_key_values()
+    return last_logits(vlm, inputs, past_key_values=past, use_cache=True)
 
 
 def streams(vlm: VLM) -> Check:

@@ -1,4 +1,4 @@
-"""LocalEngine: the model in this process. Batch first, stateless between calls."""
+"""LocalEngine: the model in this process. Batch first, stateless but for its prefix cache."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from laser_tools.methods import Method, laser, plain
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.session import ShouldStop, never
 
 METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
 NOT_SURE = "not sure"
@@ -60,32 +61,41 @@ class LocalEngine:
         )
         return cls(vlm, options or LaserOptions())
 
-    def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
-        """One answer per request, in order. Raises InvalidRequest for one that cannot be served."""
+    def answer(
+        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
+    ) -> list[GroundedAnswer]:
+        """One answer per request, in order.
+
+        `should_stop` is asked before every pass and at every token. Raises InvalidRequest for a
+        request that cannot be served, Cancelled once `should_stop` says so.
+        """
         for request in requests:
             _check_box(request)
         results: dict[int, GroundedAnswer] = {}
         for name, method in METHODS.items():
             chosen = [i for i, request in enumerate(requests) if request.method == name]
-            answers = self._batched(method, [requests[i] for i in chosen])
+            answers = self._batched(method, [requests[i] for i in chosen], should_stop)
             results |= dict(zip(chosen, answers, strict=True))
         return [self._judged(request, results[i]) for i, request in enumerate(requests)]
 
-    def zoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
-        """Where to look, one result per request, in order."""
-        return self._batched(laser.zoom, requests)
+    def zoom(
+        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
+    ) -> list[ZoomResult]:
+        """Where to look, one result per request, in order. Raises Cancelled as `answer` does."""
+        return self._batched(laser.zoom, requests, should_stop)
 
     def _batched(
         self,
-        method: Callable[[VLM, Sequence[RequestT], LaserOptions], list[ResultT]],
+        method: Callable[[VLM, Sequence[RequestT], LaserOptions, ShouldStop], list[ResultT]],
         requests: Sequence[RequestT],
+        should_stop: ShouldStop,
     ) -> list[ResultT]:
         starts = range(0, len(requests), self.batch_size)
         batches = [requests[start : start + self.batch_size] for start in starts]
         results: list[ResultT] = []
         for batch in batches:
             with self.vlm.lock:
-                results += method(self.vlm, batch, self.options)
+                results += method(self.vlm, batch, self.options, should_stop)
         return results
 
     def _judged(self, request: AnswerRequest, answer: GroundedAnswer) -> GroundedAnswer:

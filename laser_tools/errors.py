@@ -4,6 +4,7 @@ LaserError
 ├── ImageRejected        400  the bytes are not an image we accept
 ├── InvalidRequest       422  a question, box or option that cannot be served
 ├── UnknownImage         404  a handle that names no image of this thread
+├── Cancelled            499  the caller no longer waits for the answer
 ├── ModelUnavailable     503  the model cannot be loaded
 └── MissingExtra         501  an optional part of the package is not installed
 
@@ -40,6 +41,15 @@ class UnknownImage(LaserError):
     """The handle names no image of this thread."""
 
     http_status = 404
+
+
+class Cancelled(LaserError):
+    """The caller's `should_stop` said so; nothing of the call is left behind."""
+
+    http_status = 499  # nginx's "client closed request"
+
+    def __init__(self) -> None:
+        super().__init__("The request was cancelled before it was answered. Ask again if needed.")
 
 
 class ModelUnavailable(LaserError):

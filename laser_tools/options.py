@@ -16,6 +16,7 @@ Aggregate = Literal["mean", "max"]
 BoxRule = Literal["bounding", "centre", "component", "cover"]
 View = Literal["crop", "image+crop"]
 MaskFill = Literal["mean", "zero"]
+Negative = Literal["pixels", "keys"]
 
 
 class LaserOptions(Frozen):
@@ -47,6 +48,7 @@ class LaserOptions(Frozen):
     view: View = "image+crop"  # the crop replaces the image, or follows it in the prompt
 
     # Negative view (eq. 7) and VAT decoding (eqs. 10-11)
+    negative: Negative = "pixels"  # paint the patches over, or hide their keys from what follows
     mask_fill: MaskFill = "mean"  # the image's mean colour | black
     alpha: float = 1.0  # s = z+ + alpha (z+ - z-)
     beta: float | None = Field(default=None, gt=0.0, le=1.0)  # cut-off of VCD, arXiv 2311.16922

@@ -128,6 +128,7 @@ class GroundedAnswer(Frozen):
     localisation: Localisation | None = None
     margins: tuple[TokenMargin, ...] = ()
     timings_s: dict[str, float] = Field(default_factory=dict)
+    prefix_hits: int = 0  # prefixes of the image that earlier requests had left: no vision pass
 
 
 class ZoomResult(Frozen):
@@ -139,3 +140,4 @@ class ZoomResult(Frozen):
     crop_boxes: tuple[Box, ...]
     localisation: Localisation
     timings_s: dict[str, float] = Field(default_factory=dict)
+    prefix_hits: int = 0  # as in an answer

@@ -10,7 +10,7 @@ import torch
 
 from laser_tools import doctor
 from laser_tools.doctor import CHECKS, Check, examine
-from laser_tools.vlm.families import FAMILIES, UNLISTED
+from laser_tools.vlm.families import FAMILIES, UNLISTED, one_by_one
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, one_grid
 from laser_tools.vlm.load import VLM
 from tests.toy_families import TOY_FAMILIES, toy_llava_next, toy_qwen2_vl
@@ -34,7 +34,7 @@ def test_every_family_passes(family: str) -> None:
     assert [check.name for check in checks] == list(CHECKS)
     assert [check for check in checks if check.verdict == "fail"] == []
     skipped = [check.name for check in checks if check.verdict == "skip"]
-    assert skipped == (["prefix"] if family == "paligemma" else [])
+    assert skipped == (["prefix"] if FAMILIES[family].unshareable else [])
     assert not any(check.advice for check in checks)
 
 
@@ -60,7 +60,7 @@ def test_a_wrong_layout_is_found(
 @pytest.mark.parametrize("vlm", [toy_qwen, toy_qwen2_vl])
 def test_positions_left_to_the_model_are_found(vlm: Callable[[], VLM]) -> None:
     """M-RoPE models continue from the last request they saw."""
-    assert verdicts(changed(vlm(), positions=None))["prefix"] == "fail"
+    assert verdicts(changed(vlm(), positions=one_by_one))["prefix"] == "fail"
 
 
 def test_a_prefix_that_cannot_be_shared_is_found() -> None:

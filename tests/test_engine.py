@@ -14,6 +14,7 @@ from laser_tools.methods import plain
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.session import ShouldStop
 from tests.toys import picture, toy_llava
 
 
@@ -90,13 +91,16 @@ def test_threads_take_turns_on_the_model(monkeypatch: pytest.MonkeyPatch) -> Non
     inside, most = list[int](), list[int]()
 
     def slow(
-        vlm: VLM, asked: Sequence[AnswerRequest], options: LaserOptions
+        vlm: VLM,
+        asked: Sequence[AnswerRequest],
+        options: LaserOptions,
+        should_stop: ShouldStop,
     ) -> list[GroundedAnswer]:
         inside.append(1)
         most.append(len(inside))
         sleep(0.01)
         inside.pop()
-        return plain.answer(vlm, asked, options)
+        return plain.answer(vlm, asked, options, should_stop)
 
     monkeypatch.setitem(METHODS, "plain", slow)
     engines = [LocalEngine(toy_llava()), LocalEngine(toy_llava(), LaserOptions(alpha=0.5))] * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
 
 class VLMSubject:
-    """`bench.Subject` over a VLM, which may carry a calibration."""
+    """`bench.Subject` over a VLM, which may carry a calibration.
+
+    Nothing prefilled is kept between calls: every method pays for its own passes.
+    """
 
     def __init__(self, vlm: VLM) -> None:
-        self._vlm = vlm
+        self._vlm = replace(vlm, prefix_cache_bytes=0)
 
     @property
     def name(self) -> str:

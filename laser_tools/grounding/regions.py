@@ -6,7 +6,7 @@ integer pixels of the upright original image. Con-ViCrop: LASER, arXiv 2602.0430
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, floor
@@ -101,6 +101,30 @@ def cells_box(cells: Cells, grid_hw: tuple[int, int], map_box: Box) -> Box:
         x1=map_box.x0 + ceil((max(columns) + 1) * map_box.width / w),
         y1=map_box.y0 + ceil((max(rows) + 1) * map_box.height / h),
     )
+
+
+def covered_cells(boxes: Sequence[Box], grid_hw: tuple[int, int], map_box: Box) -> Tensor:
+    """True (h, w) for the rows and columns whose middle lies in one of `boxes`.
+
+    So the boxes of cells give those cells, their rounding to whole pixels aside; a box too small to
+    hold a middle gives the row or column that its own middle lies in.
+    """
+    h, w = grid_hw
+    covered = torch.zeros(grid_hw, dtype=torch.bool)
+    for box in boxes:
+        rows = _covered_steps(box.y0, box.y1, map_box.y0, map_box.height / h, h)
+        columns = _covered_steps(box.x0, box.x1, map_box.x0, map_box.width / w, w)
+        covered[rows, columns] = True
+    return covered
+
+
+def _covered_steps(low: int, high: int, origin: int, step: float, n: int) -> slice:
+    """Of `n` steps from `origin`, those whose middle lies in [low, high), or the one around its."""
+    first, last = ceil((low - origin) / step - 0.5), ceil((high - origin) / step - 0.5)
+    if first >= last:
+        first = floor(((low + high) / 2 - origin) / step)
+        last = first + 1
+    return slice(max(first, 0), min(max(last, 0), n))
 
 
 def crop_around(

@@ -1,7 +1,8 @@
 """LASER (arXiv 2602.04304): look with and without the query, crop, verify, answer.
 
 A request walks one way: attend -> region -> one of three routes. `direct`: the whole image was
-sure enough, or nothing was selected. `zoom`: the crop was. `verify`: crop against masked crop.
+sure enough, and then nothing is localised, or nothing was selected. `zoom`: the crop was. `verify`:
+crop against masked crop.
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from laser_tools.grounding.regions import Region, find_region, find_regions, region_of_box
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.clock import Clock, Timer
+from laser_tools.methods.hide import with_hidden_keys
 from laser_tools.methods.localise import (
     AttentionMaps,
+    find_maps,
+    find_maps_behind,
     localise,
-    localise_from,
-    prefill,
     query_prompts,
     reading,
 )
-from laser_tools.methods.plain import decode_prompts, limits_of
+from laser_tools.methods.plain import decode_requests
 from laser_tools.methods.views import Images, negative_view, positive_view
 from laser_tools.options import LaserOptions
 from laser_tools.schema import (
@@ -30,9 +34,11 @@ from laser_tools.schema import (
     ZoomRequest,
     ZoomResult,
 )
-from laser_tools.vlm.decode import Decoded, decode
+from laser_tools.vlm.decode import Decoded
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Prompt, encode
+from laser_tools.vlm.prefix import prefilled
+from laser_tools.vlm.prompts import Prompt
+from laser_tools.vlm.session import Session, ShouldStop, never
 
 __all__ = ["AttentionMaps", "answer", "localise", "zoom"]
 
@@ -43,6 +49,7 @@ class _Case:
 
     index: int  # in the batch
     request: AnswerRequest
+    query: Tensor | None = None  # attention (L, H, N) with the query, where it was read already
     maps: AttentionMaps | None = None
     region: Region | None = None
     plain: Decoded | None = None
@@ -51,29 +58,43 @@ class _Case:
 
 
 def answer(
-    vlm: VLM, requests: Sequence[AnswerRequest], options: LaserOptions
+    vlm: VLM,
+    requests: Sequence[AnswerRequest],
+    options: LaserOptions,
+    should_stop: ShouldStop = never,
 ) -> list[GroundedAnswer]:
     """Answers with evidence. A request with a `box` looks there, and is not localised."""
     clock = Clock(len(requests))
+    session = Session(vlm, [request.image for request in requests], should_stop)
     cases = [_Case(i, request) for i, request in enumerate(requests)]
-    _attend(vlm, [case for case in cases if case.request.box is None], options, clock)
-    for case in cases:
+    asked = [case for case in cases if case.request.box is None]
+    if options.direct_margin is not None:
+        _ask_plainly(session, asked, options, clock)
+    _attend(session, _open(asked), options, clock)
+    for case in _open(cases):
         with clock.of([case.index])("crop"):
             case.region = _region(case, options)
-    _direct(vlm, cases, options, clock)
-    _zoom(vlm, _open(cases), options, clock)
-    _verify(vlm, _open(cases), options, clock)
+    _direct(session, _open(cases), options, clock)
+    _zoom(session, _open(cases), options, clock)
+    _verify(session, _open(cases), options, clock)
     pairs = zip(cases, clock.timings_s(), strict=True)
-    return [_grounded(vlm, case, options, timings_s) for case, timings_s in pairs]
+    return [_grounded(session, case, options, timings_s) for case, timings_s in pairs]
 
 
-def zoom(vlm: VLM, requests: Sequence[ZoomRequest], options: LaserOptions) -> list[ZoomResult]:
+def zoom(
+    vlm: VLM,
+    requests: Sequence[ZoomRequest],
+    options: LaserOptions,
+    should_stop: ShouldStop = never,
+) -> list[ZoomResult]:
     """Where to look for each `what`; no regions where the query changed nothing."""
     clock = Clock(len(requests))
     timer = clock.of(range(len(requests)))
+    images = [request.image for request in requests]
     questions = [zoom_question(request.what, options) for request in requests]
+    session = Session(vlm, images, should_stop)
     with timer("attend"):
-        maps = localise(vlm, [request.image for request in requests], questions, options)
+        maps = find_maps(session, query_prompts(images, questions, options), options)
     pairs = list(zip(requests, maps, strict=True))
     with timer("crop"):
         found = [
@@ -87,6 +108,7 @@ def zoom(vlm: VLM, requests: Sequence[ZoomRequest], options: LaserOptions) -> li
             crop_boxes=tuple(region.crop for region in regions),
             localisation=maps_.as_localisation(),
             timings_s=timings_s,
+            prefix_hits=session.hits(request.image),
         )
         for (request, maps_), regions, timings_s in zip(
             pairs, found, clock.timings_s(), strict=True
@@ -104,26 +126,44 @@ def zoom_question(what: str, options: LaserOptions) -> str:
     return options.zoom_template.format(what=bare)
 
 
-def _attend(vlm: VLM, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
-    """The two prefills. Where the direct route is open, the first one also answers plainly."""
+def _ask_plainly(
+    session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock
+) -> None:
+    """The whole image's answer, kept where it is sure enough: then nothing is localised.
+
+    Its prefill is the pass with the query: what it attends to is read on the way.
+    """
     if not cases:
         return
-    requests = [case.request for case in cases]
-    prompts = query_prompts([r.image for r in requests], [r.question for r in requests], options)
     timer = _timer(clock, cases)
     with timer("encode"):
-        encoded = encode(vlm, prompts)
-    with timer("attend"):
-        with reading(vlm, encoded, options) as sink:
-            if options.direct_margin is None:
-                prefill(vlm, encoded)
-            else:
-                plain = decode(vlm, encoded, limits_of(vlm, encoded, requests))
-                for case, decoded in zip(cases, plain, strict=True):
-                    case.plain = decoded
-        maps = localise_from(vlm, encoded, sink, options)
+        encoded = prefilled(session, _query_prompts(cases, options))
+    with timer("decode"), reading(session.vlm, encoded, options) as sink:
+        plain = decode_requests(session, encoded, [case.request for case in cases])
+    for case, decoded, rows in zip(cases, plain, sink.rows(), strict=True):
+        case.plain, case.query = decoded, rows
+        if _sure(decoded, options.direct_margin):
+            case.decoded, case.route = decoded, "direct"
+
+
+def _attend(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
+    """The prompts with and without the query, the latter alone where the former has run."""
+    if not cases:
+        return
+    prompts = _query_prompts(cases, options)
+    query = [case.query for case in cases if case.query is not None]
+    with _timer(clock, cases)("attend"):
+        if query:
+            maps = find_maps_behind(session, prompts, query, options)
+        else:
+            maps = find_maps(session, prompts, options)
     for case, found in zip(cases, maps, strict=True):
         case.maps = found
+
+
+def _query_prompts(cases: Sequence[_Case], options: LaserOptions) -> list[Prompt]:
+    requests = [case.request for case in cases]
+    return query_prompts([r.image for r in requests], [r.question for r in requests], options)
 
 
 def _region(case: _Case, options: LaserOptions) -> Region | None:
@@ -135,31 +175,32 @@ def _region(case: _Case, options: LaserOptions) -> Region | None:
     return find_region(case.maps.map, case.maps.map_box, size, options)
 
 
-def _direct(vlm: VLM, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
-    """Keep the whole image's answer where it is sure enough, or where there is nothing to crop."""
-    for case in cases:
-        if case.plain and (case.region is None or _sure(case.plain, options.direct_margin)):
-            case.decoded, case.route = case.plain, "direct"
-    blank = [case for case in _open(cases) if case.region is None]
-    whole = [(case.request.image,) for case in blank]
-    _decode(vlm, blank, whole, "direct", options, clock)
+def _direct(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
+    """The whole image's answer where there is nothing to crop."""
+    blank = [case for case in cases if case.region is None]
+    for case in blank:
+        case.decoded, case.route = case.plain, "direct"
+    unasked = _open(blank)
+    _decode(session, unasked, [(case.request.image,) for case in unasked], "direct", options, clock)
 
 
-def _zoom(vlm: VLM, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
+def _zoom(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
     """Answer from the crop alone where that is sure enough."""
     if options.verify_margin is None:
         return
-    _decode(vlm, cases, _views(cases, options, clock), "zoom", options, clock)
+    _decode(session, cases, _views(cases, options, clock), "zoom", options, clock)
     for case in cases:
         if case.decoded is not None and not _sure(case.decoded, options.verify_margin):
             case.decoded = None
 
 
-def _verify(vlm: VLM, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
-    """Crop against masked crop, fused token by token (eqs. 10-11)."""
-    views = _views(cases, options, clock) + _views(cases, options, clock, negative=True)
+def _verify(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
+    """Crop against crop without its evidence, fused token by token (eqs. 10-11)."""
+    positive = _views(cases, options, clock)
+    painted = options.negative == "pixels"
+    negative = _views(cases, options, clock, negative=True) if painted else positive
     fusion = VATFusion(options.alpha, options.beta)
-    _decode(vlm, cases, views, "verify", options, clock, fusion)
+    _decode(session, cases, positive + negative, "verify", options, clock, fusion)
 
 
 def _timer(clock: Clock, cases: Sequence[_Case]) -> Timer:
@@ -183,7 +224,7 @@ def _views(
 
 
 def _decode(
-    vlm: VLM,
+    session: Session,
     cases: Sequence[_Case],
     views: Sequence[Images],
     route: Route,
@@ -200,13 +241,20 @@ def _decode(
         for images, question in zip(views, questions, strict=True)
     ]
     timer = _timer(clock, cases)
-    decoded = decode_prompts(vlm, prompts, [case.request for case in cases], timer, fusion)
+    with timer("encode"):
+        encoded = prefilled(session, prompts)
+        if fusion is not None and options.negative == "keys":
+            regions = [case.region for case in cases if case.region]
+            encoded = with_hidden_keys(session.vlm, encoded, regions, options)
+    with timer("decode"):
+        requests = [case.request for case in cases]
+        decoded = decode_requests(session, encoded, requests, fusion)
     for case, one in zip(cases, decoded, strict=True):
         case.decoded, case.route = one, route
 
 
 def _grounded(
-    vlm: VLM, case: _Case, options: LaserOptions, timings_s: dict[str, float]
+    session: Session, case: _Case, options: LaserOptions, timings_s: dict[str, float]
 ) -> GroundedAnswer:
     if case.decoded is None:
         raise RuntimeError("A case left the last route without an answer.")
@@ -216,11 +264,12 @@ def _grounded(
         confidence=None,
         route=case.route,
         method="laser" if options.layer == "vaq" else "fixed-layer",
-        model=vlm.name,
+        model=session.vlm.name,
         image_size=case.request.image.size,
         evidence=region.evidence if region else (),
         crop_box=region.crop if region and case.route != "direct" else None,
         localisation=case.maps.as_localisation() if case.maps else None,
         margins=case.decoded.margins,
         timings_s=timings_s,
+        prefix_hits=session.hits(case.request.image),
     )

@@ -1,4 +1,4 @@
-"""Two prefills of the same image, with and without the query -> where the query made it look."""
+"""Attention to the same image, with and without the query -> where the query made it look."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from laser_tools.options import LaserOptions
 from laser_tools.schema import Box, Localisation
 from laser_tools.vlm.capture import Capture, capture
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix import prefilled
 from laser_tools.vlm.prompts import (
     Encoded,
     Prompt,
-    encode,
     question_from_end,
+    rest,
     token_layout,
     visual_positions,
 )
+from laser_tools.vlm.session import Session
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,25 @@ def localise(
     options: LaserOptions,
 ) -> list[AttentionMaps]:
     """Where each question makes the model look in its image (upright RGB). One batch."""
-    query = encode(vlm, query_prompts(images, questions, options))
-    with reading(vlm, query, options) as sink:
-        prefill(vlm, query)
-    return localise_from(vlm, query, sink, options)
+    return find_maps(Session(vlm, images), query_prompts(images, questions, options), options)
 
 
-def localise_from(
-    vlm: VLM, query: Encoded, query_sink: Capture, options: LaserOptions
+def find_maps(
+    session: Session, prompts: Sequence[Prompt], options: LaserOptions
 ) -> list[AttentionMaps]:
-    """The same, where the query pass has run already (its rows are in `query_sink`)."""
-    no_query = encode(vlm, [_without_query(prompt, options) for prompt in query.prompts])
-    with reading(vlm, no_query, options) as sink:
-        prefill(vlm, no_query)
-    pairs = zip(query_sink.rows(), sink.rows(), strict=True)
-    return [_maps(vlm, query, i, *rows, options) for i, rows in enumerate(pairs)]
+    """The same from prompts with the query; those without it are rows of the same pass."""
+    n = len(prompts)
+    both = prefilled(session, [*prompts, *_without_query(prompts, options)])
+    rows = _rows(session, both, options)
+    return _all_maps(session.vlm, both, rows[:n], rows[n:], options)
+
+
+def find_maps_behind(
+    session: Session, prompts: Sequence[Prompt], query: Sequence[Tensor], options: LaserOptions
+) -> list[AttentionMaps]:
+    """The same, where the rows (L, H, N) of the prompts with the query have been read already."""
+    encoded = prefilled(session, _without_query(prompts, options))
+    return _all_maps(session.vlm, encoded, query, _rows(session, encoded, options), options)
 
 
 def query_prompts(
@@ -79,7 +85,7 @@ def query_prompts(
 
 
 def reading(vlm: VLM, encoded: Encoded, options: LaserOptions) -> AbstractContextManager[Capture]:
-    """Capture of the first pass over `encoded`, at the positions that `options.readout` names."""
+    """Capture of the next pass over `encoded`, at the positions that `options.readout` names."""
     weights = readout_weights(vlm, encoded, options)
     return capture(vlm, visual_positions(vlm, encoded), weights)
 
@@ -98,15 +104,40 @@ def readout_weights(vlm: VLM, encoded: Encoded, options: LaserOptions) -> Tensor
     return weights
 
 
-def prefill(vlm: VLM, encoded: Encoded) -> None:
-    """One forward pass over the whole prompt, for what `capture` reads on the way."""
+def _rows(session: Session, encoded: Encoded, options: LaserOptions) -> list[Tensor]:
+    """Per row, attention (L, H, N) to the visual tokens, from one pass over what is left to do."""
+    session.check()
+    with reading(session.vlm, encoded, options) as sink:
+        forward(session.vlm, encoded)
+    return sink.rows()
+
+
+def forward(vlm: VLM, encoded: Encoded) -> None:
+    """One pass to the end of the prompt, for what `capture` reads on the way."""
+    cache = encoded.past_key_values()
     with torch.inference_mode():
-        vlm.model(**encoded.inputs, use_cache=False, logits_to_keep=1)
+        if cache is None:
+            vlm.model(**encoded.inputs, use_cache=False, logits_to_keep=1)
+        else:
+            inputs = rest(encoded.inputs, cache.get_seq_length())
+            vlm.model(**inputs, past_key_values=cache, logits_to_keep=1)
 
 
-def _without_query(prompt: Prompt, options: LaserOptions) -> Prompt:
-    kept = prompt.instruction if options.no_query == "instruction" else ""
-    return Prompt(prompt.images, None, kept)
+def _without_query(prompts: Sequence[Prompt], options: LaserOptions) -> list[Prompt]:
+    keeps = options.no_query == "instruction"
+    return [Prompt(one.images, None, one.instruction if keeps else "") for one in prompts]
+
+
+def _all_maps(
+    vlm: VLM,
+    encoded: Encoded,
+    query: Sequence[Tensor],
+    no_query: Sequence[Tensor],
+    options: LaserOptions,
+) -> list[AttentionMaps]:
+    """Maps of the first rows of `encoded`, whose images are those that the rows were read on."""
+    pairs = zip(query, no_query, strict=True)
+    return [_maps(vlm, encoded, i, *rows, options) for i, rows in enumerate(pairs)]
 
 
 def _maps(

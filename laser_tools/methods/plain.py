@@ -5,23 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from laser_tools.grounding.vat import VATFusion
-from laser_tools.methods.clock import Clock, Timer
+from laser_tools.methods.clock import Clock
 from laser_tools.methods.localise import query_prompts
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.choices import choice_trie
 from laser_tools.vlm.decode import Decoded, Limits, decode
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, tail_text
+from laser_tools.vlm.prefix import prefilled
+from laser_tools.vlm.prompts import Encoded, tail_text
+from laser_tools.vlm.session import Session, ShouldStop, never
 
 
 def answer(
-    vlm: VLM, requests: Sequence[AnswerRequest], options: LaserOptions
+    vlm: VLM,
+    requests: Sequence[AnswerRequest],
+    options: LaserOptions,
+    should_stop: ShouldStop = never,
 ) -> list[GroundedAnswer]:
     """Answers from the whole image, without localisation: route `plain`, no evidence."""
     clock = Clock(len(requests))
-    prompts = query_prompts([r.image for r in requests], [r.question for r in requests], options)
-    decoded = decode_prompts(vlm, prompts, requests, clock.of(range(len(requests))))
+    timer = clock.of(range(len(requests)))
+    images = [request.image for request in requests]
+    session = Session(vlm, images, should_stop)
+    with timer("encode"):
+        prompts = query_prompts(images, [request.question for request in requests], options)
+        encoded = prefilled(session, prompts)
+    with timer("decode"):
+        decoded = decode_requests(session, encoded, requests)
     return [
         GroundedAnswer(
             answer=one.text,
@@ -32,24 +43,21 @@ def answer(
             image_size=request.image.size,
             margins=one.margins,
             timings_s=timings_s,
+            prefix_hits=session.hits(request.image),
         )
         for request, one, timings_s in zip(requests, decoded, clock.timings_s(), strict=True)
     ]
 
 
-def decode_prompts(
-    vlm: VLM,
-    prompts: Sequence[Prompt],
+def decode_requests(
+    session: Session,
+    encoded: Encoded,
     requests: Sequence[AnswerRequest],
-    timer: Timer,
     fusion: VATFusion | None = None,
 ) -> list[Decoded]:
-    """Encode and decode; with `fusion`, `prompts` is [positive, negative], twice the requests."""
-    with timer("encode"):
-        encoded = encode(vlm, prompts)
-        limits = limits_of(vlm, encoded, requests)
-    with timer("decode"):
-        return decode(vlm, encoded, limits, fusion)
+    """Decode each request; with `fusion`, `encoded` is [positive, negative], twice as long."""
+    limits = limits_of(session.vlm, encoded, requests)
+    return decode(session.vlm, encoded, limits, fusion, session.check)
 
 
 def limits_of(vlm: VLM, encoded: Encoded, requests: Sequence[AnswerRequest]) -> list[Limits]:

@@ -99,7 +99,9 @@ PLACES = replace(
     },
     blind_share=0.5,
 )
-DENSE = replace(FULL, questions=12, sparse_share=0.75)  # an image costs more, so more is asked of it
+DENSE = replace(
+    FULL, questions=12, sparse_share=0.75
+)  # an image costs more, so more is asked of it
 INSTRUCTION_SHARE = 0.3
 BACKGROUND_SHARE = 0.02  # of the background cells of a symbolic scene
 SPARSE_BACKGROUND = 0.25  # and of a drawn one, in a sparse batch

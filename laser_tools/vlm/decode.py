@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from laser_tools.grounding.vat import Margins, VATFusion, margins
 from laser_tools.schema import TokenMargin
 from laser_tools.vlm.choices import Trie
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Encoded
+from laser_tools.vlm.prompts import Encoded, pad_id, stop_ids
 
 
 @dataclass(frozen=True)
@@ -42,29 +42,28 @@ class Limits:
 
 
 def decode(
-    vlm: VLM, encoded: Encoded, limits: Sequence[Limits], fusion: VATFusion | None = None
+    vlm: VLM,
+    encoded: Encoded,
+    limits: Sequence[Limits],
+    fusion: VATFusion | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Decoded]:
-    """One answer per entry of `limits`.
+    """One answer per entry of `limits`; `check` is called at every token, and may raise.
 
     With `fusion` the batch is [positive rows, negative rows], twice as long as `limits`: the fused
     scores are written to both halves, so both streams advance with the same token (eq. 11).
     """
-    recorder = _Recorder(encoded.length, limits, stop_ids(vlm), fusion)
+    recorder = _Recorder(encoded.length, limits, stop_ids(vlm), fusion, check)
+    n_tokens = max(limit.n_tokens for limit in limits)
     with torch.inference_mode():
         ids = vlm.model.generate(
             **encoded.inputs,
-            generation_config=_greedy(vlm, max(limit.n_tokens for limit in limits)),
+            past_key_values=encoded.past_key_values(n_tokens),
+            generation_config=_greedy(vlm, n_tokens),
             logits_processor=LogitsProcessorList([recorder]),
         )
     new = ids[: len(limits), encoded.length :]
     return [_decoded(vlm, new[row], row, recorder, limits[row]) for row in range(len(limits))]
-
-
-def stop_ids(vlm: VLM) -> list[int]:
-    """The tokens that end an answer."""
-    found = vlm.model.generation_config.eos_token_id
-    found = vlm.processor.tokenizer.eos_token_id if found is None else found
-    return list(found) if isinstance(found, list | tuple) else [found]
 
 
 class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
@@ -76,12 +75,14 @@ class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         limits: Sequence[Limits],
         stop: list[int],
         fusion: VATFusion | None,
+        check: Callable[[], None],
     ) -> None:
         self.steps: list[tuple[Margins, Tensor]] = []  # margins, and which rows had a choice (B,)
         self._prompt_length, self._limits, self._stop = prompt_length, limits, stop
-        self._fusion = fusion
+        self._fusion, self._check = fusion, check
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._check()
         n = len(self._limits)
         positive, vat, fused = scores[:n], None, scores[:n]
         allowed = self._allowed(input_ids[:n, self._prompt_length :], positive)
@@ -119,16 +120,14 @@ def _unless_empty(wanted: Tensor, otherwise: Tensor) -> Tensor:
 
 def _greedy(vlm: VLM, max_new_tokens: int) -> GenerationConfig:
     """Plain greedy decoding, whatever penalties or sampling the checkpoint ships with."""
-    stop = stop_ids(vlm)
-    pad = vlm.processor.tokenizer.pad_token_id
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
-        eos_token_id=stop,
-        pad_token_id=stop[0] if pad is None else pad,
+        eos_token_id=stop_ids(vlm),
+        pad_token_id=pad_id(vlm),
     )
 
 

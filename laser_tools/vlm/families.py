@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -14,8 +15,26 @@ from laser_tools.vlm.layouts import LayoutRule
 PromptRule = Callable[[str, int, str], str]
 """(image placeholder, number of images, text) -> the prompt, for models without a chat template."""
 
-PositionRule = Callable[[PreTrainedModel, Mapping[str, Tensor]], Tensor]
-"""(model, inputs of a whole prompt) -> `position_ids` (..., B, S) as its forward takes them."""
+PositionRule = Callable[[PreTrainedModel, Tensor, Mapping[str, Tensor]], Tensor]
+"""(model, tokens of one whole prompt (S,), processor output of its images) -> its position ids,
+(S,) or, for M-RoPE, (3, S)."""
+
+
+def one_by_one(model: PreTrainedModel, ids: Tensor, images: Mapping[str, Tensor]) -> Tensor:
+    """Every token counts, visual or not."""
+    return torch.arange(len(ids), device=ids.device)
+
+
+def mrope(model: PreTrainedModel, ids: Tensor, images: Mapping[str, Tensor]) -> Tensor:
+    """Text counts on; an image's tokens count along time, height and width (arXiv 2409.12191).
+
+    The model itself would continue from the last request it saw (`rope_deltas`), whoever made it.
+    """
+    is_visual = (ids == model.config.image_token_id).long()
+    positions: Tensor = model.model.get_rope_index(
+        ids[None], mm_token_type_ids=is_visual[None], image_grid_thw=images["image_grid_thw"]
+    )[0]
+    return positions[:, 0]
 
 
 @dataclass(frozen=True)
@@ -25,13 +44,16 @@ class Family:
     layout: LayoutRule
     untemplated: PromptRule | None = None  # the prompt where there is no chat template
     closing: str = ""  # what the processor itself puts behind a rendered prompt
-    positions: PositionRule | None = None  # None: counted from the attention mask
+    positions: PositionRule = one_by_one
     unshareable: str = ""  # why a prefilled image prefix cannot be reused; "" = it can
     listed: bool = True  # False: nobody tried this family, its rules are guesses
 
     @property
     def prefix_sharing(self) -> bool:
-        """Whether the prompt up to its last visual token may be prefilled once and reused."""
+        """Whether a prompt may go on from the keys and values of its images, prefilled one by one.
+
+        Else every pass is over the whole prompt.
+        """
         return not self.unshareable
 
 
@@ -40,38 +62,26 @@ def family_of(model_type: str) -> Family:
     return FAMILIES.get(model_type, UNLISTED)
 
 
-def mrope_positions(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Time, row and column of every token, (3, B, S).
-
-    The model itself would continue from the last request it saw (`rope_deltas`), whoever made it.
-    """
-    positions: Tensor = model.model.get_rope_index(
-        inputs["input_ids"],
-        mm_token_type_ids=inputs["mm_token_type_ids"],
-        image_grid_thw=inputs["image_grid_thw"],
-        attention_mask=inputs["attention_mask"],
-    )[0]
-    return positions
-
-
 def answer_en(placeholder: str, n_images: int, text: str) -> str:
     """PaliGemma's prompt for questions in English (arXiv 2407.07726, appendix)."""
     return placeholder * n_images + f"answer en {text}"
 
 
-UNLISTED = Family(layouts.by_guess, listed=False)
+UNLISTED = Family(layouts.by_guess, unshareable="nobody tried it", listed=False)
+
+TILED = "its tiles are not prefilled image by image"
 
 FAMILIES: dict[str, Family] = {
     "llava": Family(layouts.one_grid),
-    "llava_next": Family(layouts.anyres),
-    "llava_onevision": Family(layouts.anyres),
-    "qwen2_vl": Family(layouts.merged_grid, positions=mrope_positions),
-    "qwen2_5_vl": Family(layouts.merged_grid, positions=mrope_positions),
-    "qwen3_vl": Family(layouts.merged_grid, positions=mrope_positions),
-    "internvl": Family(layouts.canvas),
-    "idefics3": Family(layouts.split),
-    "smolvlm": Family(layouts.split),
-    "gemma3": Family(layouts.first_overview),  # an image's tokens see each other: cut behind them
+    "llava_next": Family(layouts.anyres, unshareable=TILED),
+    "llava_onevision": Family(layouts.anyres, unshareable=TILED),
+    "qwen2_vl": Family(layouts.merged_grid, positions=mrope),
+    "qwen2_5_vl": Family(layouts.merged_grid, positions=mrope),
+    "qwen3_vl": Family(layouts.merged_grid, positions=mrope),
+    "internvl": Family(layouts.canvas, unshareable=TILED),
+    "idefics3": Family(layouts.split, unshareable=TILED),
+    "smolvlm": Family(layouts.split, unshareable=TILED),
+    "gemma3": Family(layouts.first_overview, unshareable="its image tokens see each other"),
     "paligemma": Family(
         layouts.one_grid,
         untemplated=answer_en,

@@ -23,9 +23,11 @@ from transformers import (
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
 from laser_tools.vlm.families import Family, family_of
+from laser_tools.vlm.prefix_cache import PrefixCache
 from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
 
 PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
+PREFIX_CACHE_BYTES = 1 << 30  # three images of a 7B model in bfloat16, a thousand of pico's
 WEIGHTS, CALIBRATION = "model.safetensors", "calibration.json"
 OPTIONAL = ("torchvision", "num2words", "sentencepiece", "accelerate", "bitsandbytes")
 """Packages that some processors, device maps or quantisations need and we do not install."""
@@ -36,18 +38,23 @@ class VLM:
     """A vision-language model with what LASER needs to know about it.
 
     The processor pads left. `calibration` is None where none was fitted for these weights. Hold
-    `lock` while using the model: some keep the positions of the last request on themselves.
+    `lock` while using the model: some keep the positions of the last request on themselves, and
+    `prefixes`, the images prefilled for earlier requests, are not locked. They take at most
+    `prefix_cache_bytes` on the model's device; with 0 nothing is kept between calls.
     """
 
     model: PreTrainedModel  # a ...ForConditionalGeneration
     processor: ProcessorMixin
     name: str
     calibration: Calibration | None = None
+    prefix_cache_bytes: int = PREFIX_CACHE_BYTES
     family: Family = field(init=False)
     lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
+    prefixes: PrefixCache = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "family", family_of(self.model.config.model_type))
+        object.__setattr__(self, "prefixes", PrefixCache(self.prefix_cache_bytes))
         self.processor.tokenizer.padding_side = "left"
         self.model.eval()
 

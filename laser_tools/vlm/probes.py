@@ -1,4 +1,4 @@
-"""What the doctor looks at a model with: planted cells, eager attention, a continued prefix."""
+"""What the doctor looks at a model with: planted cells and eager attention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
@@ -104,35 +103,6 @@ def eager_rows(vlm: VLM, encoded: Encoded) -> Tensor:
     if not rows:
         raise ModelUnavailable("This model does not show its attention.")
     return torch.stack([rows[layer_idx] for layer_idx in sorted(rows)])
-
-
-def prefilled(vlm: VLM, encoded: Encoded, cut: int) -> DynamicCache:
-    """The cache of the first `cut` positions."""
-    cache = DynamicCache(config=vlm.model.config.get_text_config())
-    inputs = _positioned(vlm, encoded)
-    length = encoded.length
-    head = {
-        name: value[..., :cut] if value.shape[-1] == length and name != "pixel_values" else value
-        for name, value in inputs.items()
-    }
-    vlm.model(**head, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache
-
-
-def continued(vlm: VLM, encoded: Encoded, cache: DynamicCache, cut: int) -> Tensor:
-    """Logits (1, V) of the whole prompt, from the cache of its first `cut` positions."""
-    inputs = _positioned(vlm, encoded)
-    tail = {"input_ids": inputs["input_ids"][:, cut:], "attention_mask": inputs["attention_mask"]}
-    if "position_ids" in inputs:
-        tail["position_ids"] = inputs["position_ids"][..., cut:]
-    return last_logits(vlm, tail, past_key_values=cache, use_cache=True)
-
-
-def _positioned(vlm: VLM, encoded: Encoded) -> dict[str, Tensor]:
-    positions = vlm.family.positions
-    if positions is None:
-        return encoded.inputs
-    return {**encoded.inputs, "position_ids": positions(vlm.model, encoded.inputs)}
 
 
 def last_logits(vlm: VLM, inputs: Mapping[str, Tensor], **options: object) -> Tensor:

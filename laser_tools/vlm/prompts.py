@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers import DynamicCache, PreTrainedTokenizerBase, ProcessorMixin
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.vlm.families import PromptRule
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix_cache import Segment, key_values
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,17 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A left-padded batch, on the model's device."""
+    """A left-padded batch, on the model's device.
+
+    `past` holds, per row, its images if they are prefilled already: then `inputs` are those of
+    `generate` behind `past_key_values()`, and the columns are [prefilled, rest], each padded left.
+    """
 
     prompts: tuple[Prompt, ...]
     texts: tuple[str, ...]  # rendered prompts, image placeholders not yet expanded
-    inputs: dict[str, Tensor]  # what the model's forward takes; input_ids is (B, S)
+    inputs: dict[str, Tensor]  # what `generate` takes; input_ids is (B, S)
+    image_inputs: dict[str, Tensor]  # what the processor says of the images, e.g. their grids
+    past: tuple[tuple[Segment, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -45,20 +52,53 @@ class Encoded:
         """S, the padded prompt length in tokens."""
         return self.inputs["input_ids"].shape[1]
 
+    @property
+    def past_length(self) -> int:
+        """P, the columns of the padded prompt that are prefilled."""
+        return max((sum(len(one.input_ids) for one in row) for row in self.past), default=0)
+
+    def past_key_values(self, max_new_tokens: int = 0) -> DynamicCache | None:
+        """A cache with what is prefilled, for one pass, or one `generate` of `max_new_tokens`."""
+        room = self.length - self.past_length + max_new_tokens
+        return key_values(self.past, room) if self.past else None
+
 
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
     """The batch of `prompts` as model inputs. Raises ModelUnavailable without a chat template."""
-    safe = tuple(_without_control_tokens(vlm, prompt) for prompt in prompts)
-    texts = tuple(render(vlm.processor, prompt, vlm.family.untemplated) for prompt in safe)
-    inputs = vlm.processor(
+    safe, texts = rendered(vlm, prompts)
+    coded = vlm.processor(
         images=[list(prompt.images) for prompt in safe],
         text=list(texts),
         return_tensors="pt",
         padding=True,
         add_special_tokens=not _starts_with_bos(vlm.processor.tokenizer, texts[0]),
     )
-    inputs.pop("labels", None)  # PaliGemma's processor prepares for training as well
-    return Encoded(safe, texts, {name: _moved(vlm, value) for name, value in inputs.items()})
+    coded.pop("labels", None)  # PaliGemma's processor prepares for training as well
+    inputs = {name: moved(vlm, value) for name, value in coded.items()}
+    return Encoded(safe, texts, inputs, inputs)
+
+
+def rendered(vlm: VLM, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
+    """The prompts with their control tokens made text, and what the chat template makes of them."""
+    safe = tuple(_without_control_tokens(vlm, prompt) for prompt in prompts)
+    return safe, tuple(render(vlm.processor, prompt, vlm.family.untemplated) for prompt in safe)
+
+
+def token_ids(vlm: VLM, text: str) -> list[int]:
+    """The tokens of a rendered prompt, one per image placeholder."""
+    tokenizer = vlm.processor.tokenizer
+    special = not _starts_with_bos(tokenizer, text)
+    ids: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]
+    return ids
+
+
+def rest(inputs: Mapping[str, Tensor], past_length: int) -> dict[str, Tensor]:
+    """The inputs of one forward pass behind `past_length` columns that are prefilled."""
+    return {
+        "input_ids": inputs["input_ids"][:, past_length:],
+        "attention_mask": inputs["attention_mask"],
+        "position_ids": inputs["position_ids"][..., past_length:],
+    }
 
 
 def render(processor: ProcessorMixin, prompt: Prompt, untemplated: PromptRule | None = None) -> str:
@@ -118,7 +158,9 @@ def token_layout(vlm: VLM, encoded: Encoded, row: int, n_tokens: int) -> TokenLa
     """
     index = sum(len(prompt.images) for prompt in encoded.prompts[:row])
     size = encoded.prompts[row].images[0].size
-    return vlm.family.layout(ImageTokens(vlm.processor, encoded.inputs, index, n_tokens, size))
+    return vlm.family.layout(
+        ImageTokens(vlm.processor, encoded.image_inputs, index, n_tokens, size)
+    )
 
 
 def _without_control_tokens(vlm: VLM, prompt: Prompt) -> Prompt:
@@ -136,6 +178,20 @@ def _starts_with_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
     return tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
 
 
-def _moved(vlm: VLM, value: Tensor) -> Tensor:
+def pad_id(vlm: VLM) -> int:
+    """A token to fill masked places with."""
+    found: int | None = vlm.processor.tokenizer.pad_token_id
+    return stop_ids(vlm)[0] if found is None else found
+
+
+def stop_ids(vlm: VLM) -> list[int]:
+    """The tokens that end an answer."""
+    found = vlm.model.generation_config.eos_token_id
+    found = vlm.processor.tokenizer.eos_token_id if found is None else found
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def moved(vlm: VLM, value: Tensor) -> Tensor:
+    """On the model's device; numbers with a fraction in its dtype."""
     dtype = vlm.model.dtype if torch.is_floating_point(value) else None
     return value.to(vlm.device, dtype=dtype)

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from laser_tools.grounding.regions import (
+    cells_box,
     connected,
+    covered_cells,
     find_region,
     find_regions,
     region_of_box,
@@ -120,3 +122,18 @@ def test_a_given_box_larger_than_the_crop_is_held_whole() -> None:
     assert inside(box, region.crop)
     assert region.crop.height == 500
     assert region.evidence[0].box == box
+
+
+def test_the_boxes_of_cells_cover_those_cells_whatever_the_rounding() -> None:
+    frame = Box(x0=3, y0=1, x1=60, y1=40)
+    cells = frozenset({(0, 0), (2, 3), (4, 6)})
+    boxes = [cells_box(frozenset({cell}), (5, 7), frame) for cell in cells]
+    covered = covered_cells(boxes, (5, 7), frame)
+    assert {tuple(cell) for cell in covered.nonzero().tolist()} == cells
+
+
+def test_a_box_inside_a_cell_covers_it_and_one_outside_covers_none() -> None:
+    frame = Box(x0=10, y0=10, x1=50, y1=50)
+    small = covered_cells([Box(x0=11, y0=31, x1=13, y1=33)], (2, 2), frame)
+    assert small.tolist() == [[False, False], [True, False]]
+    assert not covered_cells([Box(x0=0, y0=0, x1=9, y1=9)], (2, 2), frame).any()

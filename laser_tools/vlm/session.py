@@ -1,0 +1,75 @@
+"""What one call holds while it uses a model: images it has prefilled, and whether to go on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from PIL import Image
+
+from laser_tools.errors import Cancelled
+from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix_cache import Key, Segment
+
+ShouldStop = Callable[[], bool]
+"""Asked before every pass and at every token; True ends the call with `Cancelled`."""
+
+
+def never() -> bool:
+    """The caller waits for as long as it takes."""
+    return False
+
+
+class Session:
+    """One call, under the model's lock.
+
+    What it prefills serves all its passes. Of that, only `images` outlive it, in the model's
+    prefix cache: they may be asked about again, while crops and masked views will hardly be.
+    """
+
+    def __init__(
+        self, vlm: VLM, images: Sequence[Image.Image] = (), should_stop: ShouldStop = never
+    ) -> None:
+        self.vlm = vlm
+        self._should_stop = should_stop
+        self._held: dict[Key, Segment] = {}
+        self._reused: set[Key] = set()
+        self._digests: dict[int, tuple[Image.Image, bytes]] = {}  # the image keeps its id taken
+        self._kept = {self.digest(image) for image in images}
+
+    def check(self) -> None:
+        """Raises Cancelled once the caller no longer waits."""
+        if self._should_stop():
+            raise Cancelled
+
+    def digest(self, image: Image.Image) -> bytes:
+        """What tells the image's pixels from all others'."""
+        if id(image) not in self._digests:
+            self._digests[id(image)] = image, _digest(image)
+        return self._digests[id(image)][1]
+
+    def get(self, key: Key) -> Segment | None:
+        """The segment, from this call or an earlier one."""
+        if key not in self._held:
+            found = self.vlm.prefixes.get(key)
+            if found is None:
+                return None
+            self._held[key] = found
+            self._reused.add(key)
+        return self._held[key]
+
+    def put(self, key: Key, segment: Segment) -> None:
+        """Hold `segment` to the end of the call, and longer if the caller may ask for it again."""
+        self._held[key] = segment
+        if len(key) == 1 and key[0][1] in self._kept:
+            self.vlm.prefixes.put(key, segment)
+
+    def hits(self, image: Image.Image) -> int:
+        """Prefixes of `image` that an earlier call had left."""
+        digest = self.digest(image)
+        return sum(key[0][1] == digest for key in self._reused)
+
+
+def _digest(image: Image.Image) -> bytes:
+    head = f"{image.mode} {image.size}".encode()
+    return hashlib.sha256(head + image.tobytes()).digest()

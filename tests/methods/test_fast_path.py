@@ -1,0 +1,138 @@
+"""One prefilled image serves all that is asked about it, and the answers stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from laser_tools.engine import LocalEngine
+from laser_tools.errors import Cancelled, InvalidRequest
+from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest
+from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix import prefilled
+from laser_tools.vlm.prompts import Encoded, Prompt
+from laser_tools.vlm.session import Session
+from tests.toys import picture, toy_llava, toy_qwen
+
+TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
+OPTIONS = pytest.mark.parametrize(
+    "options",
+    [
+        LaserOptions(),
+        LaserOptions(negative="keys"),
+        LaserOptions(negative="keys", view="crop", readout="question"),
+        LaserOptions(direct_margin=0.1, verify_margin=0.1, negative="keys"),
+    ],
+)
+
+
+def requests() -> list[AnswerRequest]:
+    return [
+        AnswerRequest(image=picture(), question="what colour is the star?", max_new_tokens=3),
+        AnswerRequest(image=picture(400, 300, 1), question="where?", choices=("left", "right")),
+        AnswerRequest(image=picture(), question="how many red circle?", max_new_tokens=2),
+        AnswerRequest(image=picture(230, 90, 3), question="is it red?", method="plain"),
+    ]
+
+
+def engine(toy: Callable[[], VLM], options: LaserOptions) -> LocalEngine:
+    """With nothing prefilled."""
+    return LocalEngine(replace(toy()), options)
+
+
+def same(one: GroundedAnswer, other: GroundedAnswer, tolerance: float) -> bool:
+    assert [m.margin for m in one.margins] == pytest.approx(
+        [m.margin for m in other.margins], abs=tolerance
+    )
+    assert [m.token for m in one.margins] == [m.token for m in other.margins]
+    left, right = ((x.answer, x.route, x.crop_box) for x in (one, other))
+    return left == right
+
+
+@TOYS
+@OPTIONS
+def test_batches_and_whole_passes_answer_the_same(
+    toy: Callable[[], VLM], options: LaserOptions
+) -> None:
+    """Batched or alone; whole passes cannot hide keys, so that `keys` has no such twin."""
+    shared = engine(toy, options).answer(requests())
+    alone = [engine(toy, options).answer([request])[0] for request in requests()]
+    assert all(same(*pair, 1e-4) for pair in zip(shared, alone, strict=True))
+    if options.negative == "pixels":
+        slow = engine(toy, options)
+        object.__setattr__(slow.vlm, "family", replace(slow.vlm.family, unshareable="a test"))
+        whole = slow.answer(requests())
+        assert all(same(*pair, 1e-4) for pair in zip(shared, whole, strict=True))
+        assert not any(answer.prefix_hits for answer in whole)
+
+
+@TOYS
+@OPTIONS
+def test_a_second_question_is_answered_as_by_a_fresh_engine(
+    toy: Callable[[], VLM], options: LaserOptions
+) -> None:
+    first, used = requests(), engine(toy, options)
+    used.answer(first[:2])
+    for request in (first[2], first[0].model_copy(update={"method": "plain"})):
+        (again,) = used.answer([request])
+        (fresh,) = engine(toy, options).answer([request])
+        assert (again.prefix_hits, fresh.prefix_hits) == (1, 0)
+        assert same(again, fresh, 1e-5)
+    (found,) = used.zoom([ZoomRequest(image=picture(), what="star")])
+    assert found.prefix_hits == 1
+
+
+def test_a_closed_gate_looks_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain answer comes from the pass with the query; the one without it is not made."""
+    asked = list[str | None]()
+
+    def noted(session: Session, prompts: Sequence[Prompt]) -> Encoded:
+        asked.extend(prompt.question for prompt in prompts)
+        return prefilled(session, prompts)
+
+    monkeypatch.setattr("laser_tools.methods.localise.prefilled", noted)
+    (answer,) = engine(toy_llava, LaserOptions(direct_margin=-1.0)).answer(requests()[:1])
+    assert (answer.route, answer.localisation, answer.evidence) == ("direct", None, ())
+    assert not asked
+    (answer,) = engine(toy_llava, LaserOptions(direct_margin=1e9)).answer(requests()[:1])
+    assert (answer.route, answer.localisation is not None) == ("verify", True)
+    assert asked == [None]
+
+
+def test_keys_need_a_family_that_shares_prefixes() -> None:
+    slow = engine(toy_llava, LaserOptions(negative="keys"))
+    object.__setattr__(slow.vlm, "family", replace(slow.vlm.family, unshareable="a test"))
+    with pytest.raises(InvalidRequest, match="pixels"):
+        slow.answer(requests()[:1])
+
+
+def stop_at(n: int) -> Iterator[bool]:
+    """Asked for the n-th time (from 0), the caller is gone."""
+    return (i >= n for i in count())
+
+
+@TOYS
+def test_a_caller_may_leave_at_any_moment(toy: Callable[[], VLM]) -> None:
+    """Stopped at its n-th question for every n, the engine is as if it had not been asked."""
+    options, request = LaserOptions(direct_margin=1e9, verify_margin=1e9), requests()[0]
+    asked = engine(toy, options)
+    config = asked.vlm.model.config.get_text_config()
+    before = config._attn_implementation
+    (expected,) = asked.answer([request])
+    for n in count():
+        answers = stop_at(n)
+        try:
+            (late,) = asked.answer([request], should_stop=lambda: next(answers))  # noqa: B023
+        except Cancelled:
+            pass
+        else:
+            break
+        assert config._attn_implementation == before
+        assert not asked.vlm.lock.locked()
+        assert same(asked.answer([request])[0], expected, 1e-5)
+    assert n > 15  # a dozen tokens, and the passes between them
+    assert same(late, expected, 1e-5)
