@@ -59,10 +59,8 @@ def speed(
     )
     report: SpeedReport | None = None
     for name in (geometry or model).split(","):
-        vlm = _random(name, device, dtype) if geometry else console.load_model(
-            name, device, dtype=dtype
-        )  # fmt: skip
-        report = _measured(vlm, setup, report, trained=geometry is None)
+        load = _random if geometry else _load
+        report = _measured(load(name.strip(), device, dtype), setup, report, trained=not geometry)
     if report is not None:
         _deliver(report, json_file)
 
@@ -72,6 +70,10 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise InvalidRequest(f"{option} takes whole numbers above 0, like 256,1024; not {text!r}.")
     return tuple(int(part) for part in parts)
+
+
+def _load(name: str, device: str | None, dtype: str | None) -> VLM:
+    return console.load_model(name, device, dtype=dtype)
 
 
 def _random(name: str, device: str | None, dtype: str | None) -> VLM:

@@ -26,12 +26,12 @@ def speed_picture(report: SpeedReport, path: Path) -> Path:
     n = len(report.models)
     with styled_figure(3.5 * n, 2.8) as figure:
         panels = figure.subplots(1, n, squeeze=False)[0]
-        figure.subplots_adjust(left=0.5 / (3.5 * n), right=0.98, top=0.8, bottom=0.15, wspace=0.25)
+        figure.subplots_adjust(left=0.17 / n, right=0.98, top=0.78, bottom=0.15, wspace=0.25)
         for axes, (name, sizes) in zip(panels, report.models.items(), strict=True):
             _panel(axes, name, sizes)
-        panels[0].set_ylabel("seconds a question")
+        panels[0].set_ylabel("one question")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper center", ncols=len(labels), columnspacing=1.0)
+        figure.legend(handles, labels, loc="upper center", ncols=3, columnspacing=1.0)
         figure.savefig(path)
     return path
 
@@ -47,5 +47,6 @@ def _panel(axes: Axes, name: str, sizes: dict[str, SizeReport]) -> None:
     axes.set_yscale("log")
     ticks = sorted(map(int, sizes))
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.yaxis.set_major_formatter("{x:g} s")
     axes.minorticks_off()
     axes.set_xlabel("visual tokens")
