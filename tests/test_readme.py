@@ -19,7 +19,7 @@ SMALLER = {
     "bench choices": ("--n", "6", "--only", "readout"),
 }
 """What is added to a command that would take minutes; the last value given counts."""
-ONLY_READ = ("pico train", "calibrate")
+ONLY_READ = ("bench speed", "pico train", "calibrate")
 """Commands that would change the shipped model: their options are checked against --help."""
 
 
