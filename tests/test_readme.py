@@ -20,7 +20,7 @@ SMALLER = {
 }
 """What is added to a command that would take minutes; the last value given counts."""
 ONLY_READ = ("bench speed", "pico train", "calibrate")
-"""Commands that change the shipped model or take minutes even if small: their options are checked against --help."""
+"""Commands that change the shipped model, or are slow: their options are read from --help."""
 
 
 def blocks(*languages: str) -> list[str]:
