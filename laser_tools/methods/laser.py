@@ -1,8 +1,7 @@
 """LASER (arXiv 2602.04304): look with and without the query, crop, verify, answer.
 
 A request walks one way: attend -> region -> one of three routes. `direct`: the whole image was
-sure enough, and then nothing is localised, or nothing was selected. `zoom`: the crop was. `verify`:
-crop against masked crop.
+sure enough, or nothing was selected. `zoom`: the crop was. `verify`: crop against masked crop.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ def answer(
     asked = [case for case in cases if case.request.box is None]
     if options.direct_margin is not None:
         _ask_plainly(session, asked, options, clock)
-    _attend(session, _open(asked), options, clock)
-    for case in _open(cases):
+    _attend(session, asked, options, clock)
+    for case in cases:
         with clock.of([case.index])("crop"):
             case.region = _region(case, options)
     _direct(session, _open(cases), options, clock)
@@ -129,7 +128,7 @@ def zoom_question(what: str, options: LaserOptions) -> str:
 def _ask_plainly(
     session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock
 ) -> None:
-    """The whole image's answer, kept where it is sure enough: then nothing is localised.
+    """The whole image's answer, kept where it is sure enough.
 
     Its prefill is the pass with the query: what it attends to is read on the way.
     """

@@ -57,16 +57,16 @@ EASY = Diet(
 )
 FULL = Diet(
     mix={
-        "existence": 0.10,
-        "attribute": 0.12,
-        "reading": 0.22,
-        "relation": 0.25,
+        "existence": 0.09,
+        "attribute": 0.09,
+        "reading": 0.26,
+        "relation": 0.30,
         "counting": 0.08,
-        "comparison": 0.12,
-        "location": 0.06,
-        "none": 0.05,
+        "comparison": 0.09,
+        "location": 0.05,
+        "none": 0.04,
     },  # more of what is learnt late
-    views=(0.3, 0.15, 0.15, 0.1, 0.08, 0.1, 0.07, 0.05),
+    views=(0.36, 0.16, 0.14, 0.09, 0.07, 0.08, 0.06, 0.04),
     pair_share=0.4,
     blind_share=0.65,
 )

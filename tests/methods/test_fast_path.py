@@ -86,8 +86,10 @@ def test_a_second_question_is_answered_as_by_a_fresh_engine(
     assert found.prefix_hits == 1
 
 
-def test_a_closed_gate_looks_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plain answer comes from the pass with the query; the one without it is not made."""
+def test_a_gate_reads_attention_from_the_plain_answers_own_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the prompt without the query is left to do, for the evidence of a direct answer too."""
     asked = list[str | None]()
 
     def noted(session: Session, prompts: Sequence[Prompt]) -> Encoded:
@@ -95,12 +97,13 @@ def test_a_closed_gate_looks_no_further(monkeypatch: pytest.MonkeyPatch) -> None
         return prefilled(session, prompts)
 
     monkeypatch.setattr("laser_tools.methods.localise.prefilled", noted)
-    (answer,) = engine(toy_llava, LaserOptions(direct_margin=-1.0)).answer(requests()[:1])
-    assert (answer.route, answer.localisation, answer.evidence) == ("direct", None, ())
-    assert not asked
-    (answer,) = engine(toy_llava, LaserOptions(direct_margin=1e9)).answer(requests()[:1])
-    assert (answer.route, answer.localisation is not None) == ("verify", True)
-    assert asked == [None]
+    for margin, route in ((-1.0, "direct"), (1e9, "verify")):
+        asked.clear()
+        gated = engine(toy_llava, LaserOptions(direct_margin=margin)).answer(requests()[:1])[0]
+        open_ = engine(toy_llava, LaserOptions()).answer(requests()[:1])[0]
+        assert gated.route == route
+        assert asked[0] is None
+        assert [one.box for one in gated.evidence] == [one.box for one in open_.evidence]
 
 
 def test_keys_need_a_family_that_shares_prefixes() -> None:
