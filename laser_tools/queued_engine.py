@@ -104,6 +104,8 @@ class QueuedEngine:
         """Settle every ticket. Of a batch that fails each is served alone, and owns its error."""
         self._queue.ask_all()
         wanted = [ticket for ticket in batch if ticket.open]
+        if not wanted:
+            return
         try:
             self._run(wanted)
         except Exception as error:
@@ -118,8 +120,6 @@ class QueuedEngine:
             self._queue.ask_all()
             return not any(ticket.open for ticket in batch)
 
-        if not batch:
-            return
         serve: Any = self._engine.zoom if batch[0].kind == "zoom" else self._engine.answer
         results = serve([ticket.request for ticket in batch], should_stop)
         for ticket, result in list(zip(batch, results, strict=True)):
