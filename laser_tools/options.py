@@ -50,7 +50,7 @@ class LaserOptions(Frozen):
     # Negative view (eq. 7) and VAT decoding (eqs. 10-11)
     negative: Negative = "pixels"  # paint the patches over, or hide their keys from what follows
     mask_fill: MaskFill = "mean"  # the image's mean colour | black
-    alpha: float = 1.0  # s = z+ + alpha (z+ - z-)
+    alpha: float = 0.5  # s = z+ + alpha (z+ - z-)
     beta: float | None = Field(default=None, gt=0.0, le=1.0)  # cut-off of VCD, arXiv 2311.16922
 
     # The gate for easy cases (figure 3; not specified there). Logit units, first answer token.

@@ -62,9 +62,6 @@ async def test_parallel_calls_answer_as_serial_ones() -> None:
     assert await asyncio.gather(*(tool.ainvoke(call) for call in calls * 3)) == serial * 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pico's first weights find too little: zooming first gets 2 of 10 right"
-)
 def test_the_agent_over_pico_answers_rightly() -> None:
     from laser_tools.pico.items import draw_items
 
