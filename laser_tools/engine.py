@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import torch
 
-from laser_tools.errors import InvalidRequest
+from laser_tools.errors import InvalidRequest, TooLarge
 from laser_tools.grounding.confidence import features
 from laser_tools.methods import Method, laser, plain
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.load import VLM, load_vlm
-from laser_tools.vlm.session import ShouldStop, never
 
 METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
 NOT_SURE = "not sure"
@@ -28,7 +28,8 @@ ResultT = TypeVar("ResultT", GroundedAnswer, ZoomResult)
 class LocalEngine:
     """A function of (model, requests, options); requests are served `batch_size` at a time.
 
-    It may be called from several threads; their batches take turns on the model.
+    It may be called from several threads; their batches take turns on the model. A batch that does
+    not fit into memory is served in halves.
     """
 
     vlm: VLM
@@ -67,7 +68,8 @@ class LocalEngine:
         """One answer per request, in order.
 
         `should_stop` is asked before every pass and at every token. Raises InvalidRequest for a
-        request that cannot be served, Cancelled once `should_stop` says so.
+        request that cannot be served, TooLarge for one that alone does not fit into memory,
+        Cancelled once `should_stop` says so.
         """
         for request in requests:
             _check_box(request)
@@ -81,7 +83,7 @@ class LocalEngine:
     def zoom(
         self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
     ) -> list[ZoomResult]:
-        """Where to look, one result per request, in order. Raises Cancelled as `answer` does."""
+        """Where to look, one result per request, in order. Raises TooLarge, Cancelled as above."""
         return self._batched(laser.zoom, requests, should_stop)
 
     def _batched(
@@ -90,13 +92,40 @@ class LocalEngine:
         requests: Sequence[RequestT],
         should_stop: ShouldStop,
     ) -> list[ResultT]:
+        def run(batch: Sequence[RequestT]) -> list[ResultT]:
+            with self.vlm.lock:
+                return method(self.vlm, batch, self.options, should_stop)
+
         starts = range(0, len(requests), self.batch_size)
         batches = [requests[start : start + self.batch_size] for start in starts]
+        return [result for batch in batches for result in self._within_memory(run, batch)]
+
+    def _within_memory(
+        self, run: Callable[[Sequence[RequestT]], list[ResultT]], batch: Sequence[RequestT]
+    ) -> list[ResultT]:
+        """`run` over the batch; where memory runs out, without old prefixes, and in halves.
+
+        Raises TooLarge once a single request does not fit though all else is given up.
+        """
         results: list[ResultT] = []
-        for batch in batches:
-            with self.vlm.lock:
-                results += method(self.vlm, batch, self.options, should_stop)
+        size, emptied = len(batch), False
+        while len(results) < len(batch):
+            try:
+                results += run(batch[len(results) : len(results) + size])
+                continue
+            except torch.OutOfMemoryError:
+                alone = size == 1
+            # Here, as the error held on to the tensors of the passes that it ended.
+            self._empty_caches()
+            if alone and emptied:
+                raise TooLarge
+            size, emptied = max(size // 2, 1), True
         return results
+
+    def _empty_caches(self) -> None:
+        with self.vlm.lock:
+            self.vlm.prefixes.clear()
+        torch.cuda.empty_cache()
 
     def _judged(self, request: AnswerRequest, answer: GroundedAnswer) -> GroundedAnswer:
         """The answer with its probability, and withheld where the caller asked for more."""

@@ -4,8 +4,11 @@ LaserError
 ├── ImageRejected        400  the bytes are not an image we accept
 ├── InvalidRequest       422  a question, box or option that cannot be served
 ├── UnknownImage         404  a handle that names no image of this thread
+├── TooLarge             413  a request that does not fit into the model's memory
 ├── Cancelled            499  the caller no longer waits for the answer
-├── ModelUnavailable     503  the model cannot be loaded
+├── DeadlineExceeded     504  the answer took longer than the caller gave it
+├── Busy                 503  too many requests are waiting already
+├── ModelUnavailable     503  the model cannot be loaded, or takes no more requests
 └── MissingExtra         501  an optional part of the package is not installed
 
 `public_text` is safe to show to anyone: it says what was wrong and what to do next, and holds no
@@ -43,6 +46,17 @@ class UnknownImage(LaserError):
     http_status = 404
 
 
+class TooLarge(LaserError):
+    """Alone and with all caches emptied, the request does not fit into the model's memory."""
+
+    http_status = 413
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The image is too large for this machine's memory: use a smaller image or a crop."
+        )
+
+
 class Cancelled(LaserError):
     """The caller's `should_stop` said so; nothing of the call is left behind."""
 
@@ -52,8 +66,29 @@ class Cancelled(LaserError):
         super().__init__("The request was cancelled before it was answered. Ask again if needed.")
 
 
+class DeadlineExceeded(LaserError):
+    """The answer was not there in time; nothing of the call is left behind."""
+
+    http_status = 504
+
+    def __init__(self, deadline_s: float) -> None:
+        super().__init__(
+            f"There was no answer within {deadline_s:g} s. Allow more time, or use a smaller image."
+        )
+
+
+class Busy(LaserError):
+    """As many requests are waiting as may; `retry_after_s` is a guess of when to try again."""
+
+    http_status = 503
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"Too many requests are waiting. Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
 class ModelUnavailable(LaserError):
-    """The model cannot be loaded; the text says why and what to do."""
+    """The model cannot be loaded, or is closing; the text says why and what to do."""
 
     http_status = 503
 

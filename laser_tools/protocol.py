@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.stop import ShouldStop
 
 
 @runtime_checkable
@@ -22,3 +23,15 @@ class Engine(Protocol):
     def zoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
         """Say where in each image to look."""
         ...
+
+
+class StoppableEngine(Protocol):
+    """An `Engine` that asks while it works whether to go on, as `ShouldStop` says."""
+
+    def answer(
+        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
+    ) -> list[GroundedAnswer]: ...
+
+    def zoom(
+        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop
+    ) -> list[ZoomResult]: ...

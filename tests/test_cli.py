@@ -77,6 +77,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         "doctor",
         "bench microscenes",
         "bench choices",
+        "bench speed",
         "pico train",
         "microscenes",
         "calibrate",

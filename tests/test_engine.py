@@ -6,15 +6,16 @@ from dataclasses import replace
 from time import sleep
 
 import pytest
+import torch
 
 from laser_tools.engine import METHODS, LocalEngine
-from laser_tools.errors import InvalidRequest, ModelUnavailable
+from laser_tools.errors import InvalidRequest, ModelUnavailable, TooLarge
 from laser_tools.grounding.confidence import Calibration, Logistic
 from laser_tools.methods import plain
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.stop import ShouldStop
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.session import ShouldStop
 from tests.toys import picture, toy_llava
 
 
@@ -107,6 +108,50 @@ def test_threads_take_turns_on_the_model(monkeypatch: pytest.MonkeyPatch) -> Non
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda engine: engine.answer([request(method="plain")]), engines))
     assert most == [1] * 6
+
+
+def runs_out_of_memory(monkeypatch: pytest.MonkeyPatch, fits: int, huge: str = "") -> list[int]:
+    """Plain batches of more than `fits` requests, or with the question `huge`, do not fit.
+
+    Returns the sizes of the batches that are tried.
+    """
+    sizes = list[int]()
+
+    def tight(
+        vlm: VLM,
+        asked: Sequence[AnswerRequest],
+        options: LaserOptions,
+        should_stop: ShouldStop,
+    ) -> list[GroundedAnswer]:
+        sizes.append(len(asked))
+        answers = plain.answer(vlm, asked, options, should_stop)
+        if len(asked) > fits or any(one.question == huge for one in asked):
+            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+        return answers
+
+    monkeypatch.setitem(METHODS, "plain", tight)
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_goes_on_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = LocalEngine(toy_llava())
+    asked = [request(question=q, method="plain") for q in ("where?", "how?", "red?", "who?", "a?")]
+    expected = [one.answer for one in engine.answer(asked)]
+    sizes = runs_out_of_memory(monkeypatch, fits=2)
+    assert [one.answer for one in engine.answer(asked)] == expected
+    assert sizes == [5, 2, 2, 1]
+
+
+def test_a_request_that_never_fits_is_told_and_the_next_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = LocalEngine(toy_llava())
+    sizes = runs_out_of_memory(monkeypatch, fits=1, huge="huge?")
+    with pytest.raises(TooLarge, match="use a smaller image"):
+        engine.answer([request(question="huge?", method="plain")])
+    assert sizes == [1, 1]  # the second time without the prefixes of earlier requests
+    assert len(engine.vlm.prefixes) == engine.vlm.prefixes.nbytes == 0
+    assert len(engine.answer([request(method="plain")])) == 1
 
 
 def test_asking_twice_gives_the_same_answer() -> None:

@@ -16,6 +16,7 @@ TORCH_FREE = (
     "laser_tools.options",
     "laser_tools.tools",
     "laser_tools.middleware",
+    "laser_tools.queued_engine",
     "agents.zoom_then_ask",
 )
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "sklearn")

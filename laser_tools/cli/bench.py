@@ -1,4 +1,4 @@
-"""`laser-tools bench`: the MicroScenes benchmark, and the tables that choose the defaults."""
+"""`laser-tools bench`: MicroScenes, the tables that choose the defaults, and speed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from laser_tools.cli import console
+from laser_tools.cli import console, speed
 from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Benchmarks.", no_args_is_help=True)
     group.command()(microscenes)
     group.command()(choices)
+    group.command()(speed.speed)
     app.add_typer(group, name="bench")
 
 

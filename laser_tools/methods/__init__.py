@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
+from laser_tools.stop import ShouldStop
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.session import ShouldStop
 
 Method = Callable[[VLM, Sequence[AnswerRequest], LaserOptions, ShouldStop], list[GroundedAnswer]]
 """One answer per request, in order; nothing is kept between calls but the model's prefix cache."""

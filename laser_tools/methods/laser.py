@@ -33,11 +33,12 @@ from laser_tools.schema import (
     ZoomRequest,
     ZoomResult,
 )
+from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.decode import Decoded
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix import prefilled
 from laser_tools.vlm.prompts import Prompt
-from laser_tools.vlm.session import Session, ShouldStop, never
+from laser_tools.vlm.session import Session
 
 __all__ = ["AttentionMaps", "answer", "localise", "zoom"]
 

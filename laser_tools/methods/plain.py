@@ -9,12 +9,13 @@ from laser_tools.methods.clock import Clock
 from laser_tools.methods.localise import query_prompts
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
+from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.choices import choice_trie
 from laser_tools.vlm.decode import Decoded, Limits, decode
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix import prefilled
 from laser_tools.vlm.prompts import Encoded, tail_text
-from laser_tools.vlm.session import Session, ShouldStop, never
+from laser_tools.vlm.session import Session
 
 
 def answer(

@@ -56,6 +56,11 @@ class PrefixCache:
             _, oldest = self._segments.popitem(last=False)
             self.nbytes -= oldest.nbytes
 
+    def clear(self) -> None:
+        """Keep nothing of what is kept."""
+        self._segments.clear()
+        self.nbytes = 0
+
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped here
     """A layer with room behind its tokens: what is added is written there, and nothing is moved.

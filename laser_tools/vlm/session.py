@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from PIL import Image
 
 from laser_tools.errors import Cancelled
+from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix_cache import Key, Segment
-
-ShouldStop = Callable[[], bool]
-"""Asked before every pass and at every token; True ends the call with `Cancelled`."""
-
-
-def never() -> bool:
-    """The caller waits for as long as it takes."""
-    return False
 
 
 class Session:
@@ -38,7 +31,7 @@ class Session:
         self._kept = {self.digest(image) for image in images}
 
     def check(self) -> None:
-        """Raises Cancelled once the caller no longer waits."""
+        """Raises Cancelled once the caller no longer waits, or what its `should_stop` raises."""
         if self._should_stop():
             raise Cancelled
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from laser_tools.engine import LocalEngine
+from laser_tools.evaluation import naive
 from laser_tools.methods.localise import localise
 from laser_tools.options import BoxRule, LaserOptions, View
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.load import VLM, load_vlm
 from laser_tools.vlm.prompts import Prompt, encode, token_layout, visual_positions
-from tests.oracle import naive
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_llava, toy_qwen
 
@@ -59,15 +59,15 @@ def check(model: Callable[[], VLM], view: View, box_rule: BoxRule) -> None:
         cells = token_layout(vlm, encoded, 0, n_visual).tokens  # tests/vlm/test_families.py
         slow = naive.laser(vlm, image, question, cells, seen.map_box, options, N_TOKENS)
         torch.testing.assert_close(
-            seen.query.flatten(2), slow.query, atol=1e-4, rtol=0, check_dtype=False
+            seen.query.flatten(2), slow.seen.query, atol=1e-4, rtol=0, check_dtype=False
         )
         torch.testing.assert_close(
-            seen.no_query.flatten(2), slow.no_query, atol=1e-4, rtol=0, check_dtype=False
+            seen.no_query.flatten(2), slow.seen.no_query, atol=1e-4, rtol=0, check_dtype=False
         )
-        torch.testing.assert_close(seen.vaq, slow.vaq, atol=1e-4, rtol=0, check_dtype=False)
-        torch.testing.assert_close(seen.map, slow.heat, atol=1e-4, rtol=0, check_dtype=False)
-        assert seen.layer_idx == slow.layer_idx
-        assert answer.crop_box == slow.crop
+        torch.testing.assert_close(seen.vaq, slow.seen.vaq, atol=1e-4, rtol=0, check_dtype=False)
+        torch.testing.assert_close(seen.map, slow.seen.heat, atol=1e-4, rtol=0, check_dtype=False)
+        assert seen.layer_idx == slow.seen.layer_idx
+        assert answer.crop_box == slow.seen.crop
         text = vlm.processor.tokenizer.decode(slow.tokens, skip_special_tokens=True).strip()
         assert answer.answer == text
         n = len(slow.tokens)

@@ -1,12 +1,14 @@
 """LASER (arXiv 2602.04304) as one would write it from the paper: slow, unbatched, no shortcuts.
 
 Full eager passes with `output_attentions=True`, both streams decoded step by step from the whole
-sequence. It shares no code with the package except the options and the Box.
+sequence. It shares no code with the package except the options and the Box: it is the oracle that
+the fast path must equal (tests/oracle), and the slow arm of `bench speed`.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +22,20 @@ from laser_tools.vlm.load import VLM
 
 
 @dataclass
-class Naive:
+class Seen:
     query: Tensor  # (L, H, N)
     no_query: Tensor
     vaq: Tensor
     layer_idx: int
     heat: Tensor  # (h, w)
     crop: Box
+    positive: list[Image.Image]  # the images of the two streams
+    negative: list[Image.Image]
+
+
+@dataclass
+class Naive:
+    seen: Seen
     tokens: list[int]
     margins: list[float]
     vat_margins: list[float]
@@ -41,29 +50,52 @@ def laser(
     options: LaserOptions,
     n_tokens: int,
 ) -> Naive:
-    model = copy.deepcopy(vlm.model)
-    model.set_attn_implementation({"text_config": "eager"})
-    with torch.no_grad():
-        query = _last_row(model, vlm, _inputs(vlm, [image], question))[:, :, cells.flatten()]
-        no_query = _last_row(model, vlm, _inputs(vlm, [image], ""))[:, :, cells.flatten()]
-        a_con = (query - no_query).relu()
-        heads = min(options.k_head or a_con.shape[1], a_con.shape[1])
-        norms = (a_con**2).sum(-1).sqrt()
-        vaq = norms.sort(dim=1, descending=True).values[:, :heads].mean(1)
-        layer_idx = int(vaq.argmax())
-        top = norms[layer_idx].sort(descending=True).indices[:heads]
-        heat = a_con[layer_idx, top].mean(0).view(*cells.shape)
-        crop, masked = _crop_and_mask(image, heat, map_box, options)
-        positive = [image.crop(crop.as_tuple())]
-        negative = [masked.crop(crop.as_tuple())]
-        if options.view == "image+crop":
-            positive, negative = [image, *positive], [masked, *negative]
-        streams = _inputs(vlm, positive, question), _inputs(vlm, negative, question)
-        decoded = _decode(model, vlm, *streams, options.alpha, n_tokens)
-    return Naive(query, no_query, vaq, layer_idx, heat, crop, *decoded)
+    seen = look(vlm, image, question, cells, map_box, options)
+    with torch.no_grad(), eager(vlm):
+        positive = inputs_of(vlm, seen.positive, question)
+        negative = inputs_of(vlm, seen.negative, question)
+        return Naive(seen, *_decode(vlm, positive, negative, options.alpha, n_tokens))
 
 
-def _inputs(vlm: VLM, images: list[Image.Image], question: str) -> dict[str, Tensor]:
+def look(
+    vlm: VLM,
+    image: Image.Image,
+    question: str,
+    cells: Tensor,
+    map_box: Box,
+    options: LaserOptions,
+) -> Seen:
+    """Everything before the answer: two passes, the map, the two views."""
+    with torch.no_grad(), eager(vlm):
+        query = last_row(vlm, inputs_of(vlm, [image], question))[:, :, cells.flatten()]
+        no_query = last_row(vlm, inputs_of(vlm, [image], ""))[:, :, cells.flatten()]
+    a_con = (query - no_query).relu()
+    heads = min(options.k_head or a_con.shape[1], a_con.shape[1])
+    norms = (a_con**2).sum(-1).sqrt()
+    vaq = norms.sort(dim=1, descending=True).values[:, :heads].mean(1)
+    layer_idx = int(vaq.argmax())
+    top = norms[layer_idx].sort(descending=True).indices[:heads]
+    heat = a_con[layer_idx, top].mean(0).view(*cells.shape)
+    crop, masked = _crop_and_mask(image, heat, map_box, options)
+    positive = [image.crop(crop.as_tuple())]
+    negative = [masked.crop(crop.as_tuple())]
+    if options.view == "image+crop":
+        positive, negative = [image, *positive], [masked, *negative]
+    return Seen(query, no_query, vaq, layer_idx, heat, crop, positive, negative)
+
+
+@contextmanager
+def eager(vlm: VLM) -> Iterator[None]:
+    """The language model computes whole attention matrices while the block runs."""
+    before = vlm.model.config.get_text_config()._attn_implementation
+    vlm.model.set_attn_implementation({"text_config": "eager"})
+    try:
+        yield
+    finally:
+        vlm.model.set_attn_implementation({"text_config": before})
+
+
+def inputs_of(vlm: VLM, images: list[Image.Image], question: str) -> dict[str, Tensor]:
     content = [{"type": "image"} for _ in images]
     content += [{"type": "text", "text": question}] if question else []
     if vlm.processor.chat_template:
@@ -74,13 +106,13 @@ def _inputs(vlm: VLM, images: list[Image.Image], question: str) -> dict[str, Ten
         text = "<image>" * len(images) + "answer en " + question
     inputs = vlm.processor(images=[images], text=[text], return_tensors="pt")
     inputs.pop("labels", None)
-    return dict(inputs.to(dtype=vlm.model.dtype))
+    return dict(inputs.to(vlm.device, dtype=vlm.model.dtype))
 
 
-def _last_row(model: torch.nn.Module, vlm: VLM, inputs: dict[str, Tensor]) -> Tensor:
-    attentions = torch.stack(model(**inputs, output_attentions=True).attentions)  # L, 1, H, S, S
+def last_row(vlm: VLM, inputs: dict[str, Tensor]) -> Tensor:
+    attentions = vlm.model(**inputs, output_attentions=True).attentions  # L times (1, H, S, S)
     is_visual = inputs["input_ids"][0] == vlm.model.config.image_token_id
-    return attentions[:, 0, :, -1, is_visual]
+    return torch.stack([layer[0, :, -1, is_visual] for layer in attentions]).cpu()
 
 
 def _crop_and_mask(
@@ -128,7 +160,6 @@ def _heaviest_part(patches: list[tuple[int, int]], heat: Tensor) -> list[tuple[i
 
 
 def _decode(
-    model: torch.nn.Module,
     vlm: VLM,
     positive: dict[str, Tensor],
     negative: dict[str, Tensor],
@@ -137,8 +168,8 @@ def _decode(
 ) -> tuple[list[int], list[float], list[float]]:
     tokens, margins, vat_margins = list[int](), list[float](), list[float]()
     while len(tokens) < n_tokens:
-        z_positive = model(**_extended(positive, tokens)).logits[0, -1]
-        z_negative = model(**_extended(negative, tokens)).logits[0, -1]
+        z_positive = vlm.model(**_extended(positive, tokens)).logits[0, -1]
+        z_negative = vlm.model(**_extended(negative, tokens)).logits[0, -1]
         vat = z_positive - z_negative
         score = z_positive + alpha * vat
         first, second = score.sort(descending=True).indices[:2].tolist()
@@ -152,7 +183,7 @@ def _decode(
 
 def _extended(inputs: dict[str, Tensor], tokens: list[int]) -> dict[str, Tensor]:
     """The whole sequence again, with `tokens` behind it."""
-    more = torch.tensor([tokens], dtype=torch.long)
+    more = torch.tensor([tokens], dtype=torch.long, device=inputs["input_ids"].device)
     longer = dict(inputs)
     longer["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
     longer["attention_mask"] = torch.ones_like(longer["input_ids"])

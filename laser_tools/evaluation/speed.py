@@ -1,0 +1,217 @@
+"""The speed bench: the same question in every way, in one run, one arm after the other.
+
+Each question is asked alone and nothing is kept between calls, but where the second question about
+an image is timed. Arms take turns in every round, so that a busy machine is busy for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf, sqrt
+from statistics import median
+from typing import TypeVar
+
+import torch
+from PIL import Image
+
+from laser_tools.engine import LocalEngine
+from laser_tools.evaluation import slow_arms
+from laser_tools.evaluation.memory import peak_bytes
+from laser_tools.evaluation.slow_arms import Scene, scene
+from laser_tools.evaluation.speed_report import BatchReport, Sample, SizeReport, ratio, size_report
+from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, GroundedAnswer
+from laser_tools.vlm.load import VLM
+from laser_tools.vlm.probes import QUESTION, texture
+
+OTHER_QUESTION = "Where is it?"
+FIRST_SIDE_PX = 28  # of a visual token, to begin the search for an image's size with
+SLOW_ARMS: dict[str, Callable[[Scene], int]] = {
+    "plain": slow_arms.plain,
+    "naive": slow_arms.naive_laser,
+    "vicrop": slow_arms.vicrop,
+}
+
+T = TypeVar("T")
+Arm = Callable[[], Sample]
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to measure. `questions` (image, question) are for the mean ratio with the gate on."""
+
+    visual_tokens: tuple[int, ...] = (576,)
+    batches: tuple[int, ...] = (1, 4, 16)
+    repeats: int = 5
+    max_new_tokens: int = 16
+    options: LaserOptions = field(default_factory=LaserOptions)
+    questions: Sequence[tuple[Image.Image, str]] = ()
+
+
+def by_size(vlm: VLM, setup: Setup, progress: Progress) -> dict[str, SizeReport]:
+    """A report per number of visual tokens that images of the wanted sizes really have."""
+    bare = replace(vlm, prefix_cache_bytes=0)
+    found = {one.n_visual: one for one in (_sized(bare, n, setup) for n in setup.visual_tokens)}
+    mean_ratio = _mean_ratio(bare, setup)
+    return {str(n): _one_size(vlm, one, setup, mean_ratio, progress) for n, one in found.items()}
+
+
+def n_steps(setup: Setup) -> int:
+    """How often `by_size` tells its progress, at most."""
+    return len(setup.visual_tokens) * (setup.repeats + 1)
+
+
+def routes(options: LaserOptions) -> dict[str, LaserOptions]:
+    """The options that force each route, and `verify` with the other negative view."""
+    verify = options.model_copy(update={"direct_margin": None, "verify_margin": None})
+    other = "keys" if options.negative == "pixels" else "pixels"
+    return {
+        "direct": verify.model_copy(update={"direct_margin": -inf}),
+        "zoom": verify.model_copy(update={"verify_margin": -inf}),
+        "verify": verify,
+        f"verify_{other}": verify.model_copy(update={"negative": other}),
+    }
+
+
+def arms(scene: Scene) -> dict[str, Arm]:
+    """Every way to ask the scene's question that its model can go."""
+    ours = routes(scene.options)
+    if not scene.vlm.family.prefix_sharing:  # then visual tokens cannot be hidden
+        ours = {name: one for name, one in ours.items() if name != "verify_keys"}
+    slow = {name: partial(_slowly, scene, run) for name, run in SLOW_ARMS.items()}
+    return {**slow, **{name: partial(_through_engine, scene, one) for name, one in ours.items()}}
+
+
+def _one_size(
+    vlm: VLM, scene: Scene, setup: Setup, mean_ratio: float | None, progress: Progress
+) -> SizeReport:
+    chosen = arms(scene)
+    peaks = {name: _fitting(partial(peak_bytes, arm, vlm.model)) for name, arm in chosen.items()}
+    progress(1)
+    fitting = {name: arm for name, arm in chosen.items() if peaks[name] is not None}
+    samples: dict[str, list[Sample]] = {name: [] for name in chosen}
+    for _ in range(setup.repeats):
+        for name, arm in fitting.items():
+            samples[name].append(arm())
+        progress(1)
+    second = _second_question_ratio(vlm, scene, setup.repeats)
+    return size_report(scene.image.size, samples, peaks, second, mean_ratio)
+
+
+def _slowly(scene: Scene, run: Callable[[Scene], int]) -> Sample:
+    n_tokens, seconds = _timed(scene.vlm, lambda: run(scene))
+    return Sample(seconds, n_tokens)
+
+
+def _through_engine(scene: Scene, options: LaserOptions) -> Sample:
+    request = _request(scene.image, scene.question, scene.max_new_tokens)
+    answer, seconds = _timed(scene.vlm, lambda: _ask(scene.vlm, options, [request])[0])
+    return Sample(seconds, len(answer.margins), answer.timings_s, answer.route)
+
+
+def _second_question_ratio(vlm: VLM, scene: Scene, repeats: int) -> float | None:
+    """Median over rounds; each begins with an empty prefix cache, and asks plainly twice."""
+    ratios = []
+    for _ in range(repeats):
+        fresh = replace(vlm)
+        pair = []
+        for question in (scene.question, OTHER_QUESTION):
+            request = _request(scene.image, question, scene.max_new_tokens, plain=True)
+            ask = partial(_ask, fresh, scene.options, [request])
+            answered = _fitting(partial(_timed, fresh, ask))
+            pair.append(None if answered is None else answered[1])
+        ratios.append(ratio(pair[1], pair[0]))
+    known = [one for one in ratios if one is not None]
+    return median(known) if known else None
+
+
+def _mean_ratio(vlm: VLM, setup: Setup) -> float | None:
+    """Mean seconds over the questions, through the gate, over those of stock `generate`."""
+    spent = {"laser": 0.0, "plain": 0.0}
+    for image, question in setup.questions:
+        one = scene(vlm, image, question, setup.options, setup.max_new_tokens)
+        spent["plain"] += _slowly(one, slow_arms.plain).seconds
+        spent["laser"] += _through_engine(one, setup.options).seconds
+    return ratio(spent["laser"], spent["plain"]) if setup.questions else None
+
+
+def by_batch(vlm: VLM, setup: Setup) -> dict[str, BatchReport]:
+    """n different images, one by one and in one call, by n; n that do not fit are left out."""
+    bare = replace(vlm, prefix_cache_bytes=0)
+    side = _sized(bare, setup.visual_tokens[0], setup).image.width
+    measured = {n: _fitting(partial(_batch, bare, n, side, setup)) for n in setup.batches}
+    return {str(n): one for n, one in measured.items() if one is not None}
+
+
+def _batch(vlm: VLM, n: int, side: int, setup: Setup) -> BatchReport:
+    images = [texture((side, side)).rotate(i * 360 / n) for i in range(n)]
+    requests = [_request(image, QUESTION, setup.max_new_tokens) for image in images]
+    spent: Mapping[int, list[float]] = {1: [], n: []}
+    for _ in range(setup.repeats + 1):
+        for size, seconds in spent.items():
+            ask = partial(_ask, vlm, setup.options, requests, size)
+            seconds.append(_timed(vlm, ask)[1])
+    one_by_one_s, batched_s = median(spent[1][1:]), median(spent[n][1:])  # the first warms up
+    return BatchReport(
+        model=vlm.name,
+        one_by_one_s=one_by_one_s,
+        batched_s=batched_s,
+        throughput_ratio=one_by_one_s / batched_s,
+    )
+
+
+def _sized(vlm: VLM, n_tokens: int, setup: Setup) -> Scene:
+    """A square image with about as many visual tokens, where the model lets the image decide."""
+    side = FIRST_SIDE_PX * sqrt(n_tokens)
+    first = _square(vlm, side, setup)
+    second = _square(vlm, side * sqrt(n_tokens / first.n_visual), setup)
+    return min((first, second), key=lambda one: abs(one.n_visual - n_tokens))
+
+
+def _square(vlm: VLM, side_px: float, setup: Setup) -> Scene:
+    image = texture((round(side_px), round(side_px)))
+    return scene(vlm, image, QUESTION, setup.options, setup.max_new_tokens)
+
+
+def _ask(
+    vlm: VLM, options: LaserOptions, requests: Sequence[AnswerRequest], batch_size: int = 1
+) -> list[GroundedAnswer]:
+    return LocalEngine(vlm, options, batch_size).answer(requests)
+
+
+def _request(
+    image: Image.Image, question: str, max_new_tokens: int, *, plain: bool = False
+) -> AnswerRequest:
+    return AnswerRequest(
+        image=image,
+        question=question,
+        method="plain" if plain else "laser",
+        max_new_tokens=max_new_tokens,
+    )
+
+
+def _timed(vlm: VLM, run: Callable[[], T]) -> tuple[T, float]:
+    """The result and its seconds; a GPU is waited for before and after."""
+    _wait(vlm)
+    start = time.perf_counter()
+    result = run()
+    _wait(vlm)
+    return result, time.perf_counter() - start
+
+
+def _wait(vlm: VLM) -> None:
+    if vlm.device.type == "cuda":
+        torch.cuda.synchronize(vlm.device)
+
+
+def _fitting(run: Callable[[], T]) -> T | None:
+    """The result, or None if the device has too little memory for it."""
+    try:
+        return run()
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return None

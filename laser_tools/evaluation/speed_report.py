@@ -1,0 +1,143 @@
+"""Samples of the speed bench -> its report: medians, ratios, tables; plain data, saved as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from laser_tools.schema import Frozen
+
+PLAIN, NAIVE, VERIFY = "plain", "naive", "verify"
+ROUTES = ("direct", "zoom", VERIFY)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One timed call of one arm."""
+
+    seconds: float
+    n_tokens: int  # of the answer
+    stages_s: Mapping[str, float] = field(default_factory=dict)
+    route: str | None = None
+
+
+class SizeReport(Frozen):
+    """One model on one image. Mappings go by arm; null: did not fit into memory, or was not run."""
+
+    image_size: tuple[int, int]  # px
+    seconds: dict[str, float | None]  # medians of one question asked alone
+    ratio_to_plain: dict[str, float | None]  # by route; `mean` is over questions, with the gate
+    ratio_to_naive: float | None  # verify / naive
+    second_question_ratio: float | None  # plain on the same image again / plain the first time
+    peak_memory_ratio: float | None  # direct, which captures, / plain, which does not
+    peak_bytes: dict[str, int | None]  # weights included
+    stages_s: dict[str, dict[str, float]]  # medians
+    tokens_per_s: dict[str, float]  # answer tokens over the whole question's seconds
+    routes: dict[str, str]  # the route that was taken
+
+
+class BatchReport(Frozen):
+    """n questions about n images, one by one and in one call."""
+
+    model: str
+    one_by_one_s: float
+    batched_s: float
+    throughput_ratio: float
+
+
+class SpeedReport(Frozen):
+    """What `laser-tools bench speed` writes. Times hold for this machine and this run only."""
+
+    machine: dict[str, object]
+    commit: str | None
+    versions: dict[str, str]
+    repeats: int
+    max_new_tokens: int
+    options: dict[str, object]
+    models: dict[str, dict[str, SizeReport]]  # by name, by number of visual tokens
+    batch: dict[str, BatchReport] = Field(default_factory=dict)  # by n
+
+
+def size_report(
+    image_size: tuple[int, int],
+    samples: Mapping[str, Sequence[Sample]],
+    peaks: Mapping[str, int | None],
+    second_question_ratio: float | None = None,
+    mean_ratio: float | None = None,
+) -> SizeReport:
+    """Medians of the samples and what follows from them; an arm without samples did not fit."""
+    seconds = {name: _median([s.seconds for s in done]) for name, done in samples.items()}
+    ratios = {route: ratio(seconds.get(route), seconds.get(PLAIN)) for route in ROUTES}
+    ran = {name: done for name, done in samples.items() if done}
+    return SizeReport(
+        image_size=image_size,
+        seconds=seconds,
+        ratio_to_plain={**ratios, "mean": mean_ratio},
+        ratio_to_naive=ratio(seconds.get(VERIFY), seconds.get(NAIVE)),
+        second_question_ratio=second_question_ratio,
+        peak_memory_ratio=ratio(peaks.get("direct"), peaks.get(PLAIN)),
+        peak_bytes=dict(peaks),
+        stages_s={name: _stages(done) for name, done in ran.items() if done[0].stages_s},
+        tokens_per_s={
+            name: statistics.median(s.n_tokens / s.seconds for s in done)
+            for name, done in ran.items()
+        },
+        routes={name: done[-1].route for name, done in ran.items() if done[-1].route},
+    )
+
+
+def ratio(over: float | None, under: float | None) -> float | None:
+    """`over / under`; None where one of them is not there."""
+    return None if over is None or not under else over / under
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _stages(samples: Sequence[Sample]) -> dict[str, float]:
+    return {
+        stage: statistics.median(one.stages_s[stage] for one in samples)
+        for stage in samples[0].stages_s
+    }
+
+
+def summary(report: SpeedReport) -> str:
+    """The whole report as text for a terminal."""
+    machine = ", ".join(f"{key} {value}" for key, value in report.machine.items())
+    parts = [f"{machine}; commit {report.commit or '-'}; medians of {report.repeats}"]
+    for name, sizes in report.models.items():
+        parts += [f"{name}, {count} visual tokens\n\n{_table(one)}" for count, one in sizes.items()]
+    parts += [
+        f"batch of {n} ({one.model}): {one.throughput_ratio:.2f} x the throughput of one by one"
+        for n, one in report.batch.items()
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(one: SizeReport) -> str:
+    plain = one.seconds.get(PLAIN)
+    stages = sorted({stage for by in one.stages_s.values() for stage in by} - {"total"})
+    head = ["arm", "s", "/ plain", *(f"{stage} s" for stage in stages), "tokens/s", "peak MiB"]
+    rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for name, seconds in one.seconds.items():
+        by_stage = [one.stages_s.get(name, {}).get(stage) for stage in stages]
+        peak = one.peak_bytes.get(name)
+        figures = [seconds, ratio(seconds, plain), *by_stage, one.tokens_per_s.get(name)]
+        rows.append([name, *map(_number, figures), "-" if peak is None else f"{peak / 2**20:.0f}"])
+    facts = {
+        "verify / naive": one.ratio_to_naive,
+        "second question / first": one.second_question_ratio,
+        "peak memory, capturing / plain": one.peak_memory_ratio,
+        "mean over questions / plain": one.ratio_to_plain["mean"],
+    }
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return table + "\n\n" + ", ".join(f"{what} {_number(value)}" for what, value in facts.items())
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, or a dash for what was not measured."""
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,171 @@
+"""Requests that wait for the model: bounded, oldest first, batched with others of their kind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from math import ceil
+from threading import Condition
+from time import monotonic
+from typing import Any
+
+from laser_tools.errors import Busy, Cancelled, InvalidRequest, ModelUnavailable
+from laser_tools.schema import AnswerRequest, ZoomRequest
+from laser_tools.stop import ShouldStop
+
+REMEMBERED = 256  # batches and waits that `QueueNumbers` tells of
+
+
+@dataclass(frozen=True)
+class QueueNumbers:
+    """The queue at one moment."""
+
+    queue_depth: int  # requests that wait
+    in_flight: int  # requests of the running batch that somebody still waits for
+    batch_sizes: tuple[int, ...]  # of the last batches, oldest first
+    waits_s: tuple[float, ...]  # how long the last requests waited for their batch, oldest first
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """One request on its way, and the future that its caller waits for.
+
+    The caller may cancel the future at any time. Else it is settled by the thread that runs the
+    model, and only there.
+    """
+
+    request: AnswerRequest | ZoomRequest
+    should_stop: ShouldStop
+    future: Future[Any] = field(default_factory=Future)
+    since_s: float = field(default_factory=monotonic)
+
+    @property
+    def kind(self) -> str:
+        """Requests of one kind can share a batch."""
+        return self.request.method if isinstance(self.request, AnswerRequest) else "zoom"
+
+    @property
+    def open(self) -> bool:
+        return not self.future.done()
+
+    def ask(self) -> None:
+        """Ask the caller, who fails with Cancelled, or what `should_stop` raises, if it is to."""
+        try:
+            if self.open and self.should_stop():
+                self.fail(Cancelled())
+        except Exception as error:
+            self.fail(error)
+
+    def fulfil(self, result: object) -> None:
+        if self._claim():
+            self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        if self._claim():
+            self.future.set_exception(error)
+
+    def _claim(self) -> bool:
+        """True once, and never for a future that its caller has cancelled."""
+        return self.open and self.future.set_running_or_notify_cancel()
+
+
+class RequestQueue:
+    """At most `max_queued` tickets wait, for a batch of at most `max_batch_size`.
+
+    A batch that is not full is handed out once its oldest ticket has waited `max_wait_s`.
+    """
+
+    def __init__(self, max_batch_size: int, max_wait_s: float, max_queued: int) -> None:
+        self._max_batch_size = max_batch_size
+        self._max_wait_s = max_wait_s
+        self._max_queued = max_queued
+        self._waiting: list[Ticket] = []  # oldest first
+        self._taken: list[Ticket] = []  # the running batch
+        self._closed = False
+        self._batch_sizes: deque[int] = deque(maxlen=REMEMBERED)
+        self._waits_s: deque[float] = deque(maxlen=REMEMBERED)
+        self._changed = Condition()  # guards all of the above
+
+    def put(self, tickets: Sequence[Ticket]) -> None:
+        """Let all of `tickets` wait, or none of them.
+
+        Raises Busy if there is no room now, InvalidRequest if there never is, ModelUnavailable
+        after `close`.
+        """
+        if len(tickets) > self._max_queued:
+            raise InvalidRequest(f"Ask at most {self._max_queued} requests at once.")
+        with self._changed:
+            if self._closed:
+                raise ModelUnavailable("The engine is closed and takes no more requests.")
+            self._drop_settled()
+            if len(self._waiting) + len(tickets) > self._max_queued:
+                raise Busy(self._retry_after_s())
+            self._waiting += tickets
+            self._changed.notify_all()
+
+    def take(self) -> list[Ticket]:
+        """Wait for the next batch, and let go of the last; empty once closed and served out."""
+        with self._changed:
+            self._taken = []
+            batch = self._oldest_kind()
+            while not self._due(batch):
+                self._changed.wait(self._patience_s(batch))
+                batch = self._oldest_kind()
+            self._waiting = [ticket for ticket in self._waiting if ticket not in batch]
+            self._taken = batch
+            self._note(batch)
+            return batch
+
+    def ask_all(self) -> None:
+        """Ask every caller, of those that wait and of the running batch, whether to go on."""
+        with self._changed:
+            everyone = [*self._waiting, *self._taken]
+        for ticket in everyone:  # not under the lock: they may call us
+            ticket.ask()
+
+    def close(self) -> None:
+        """No more requests; what waits is handed out without delay."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def numbers(self) -> QueueNumbers:
+        with self._changed:
+            return QueueNumbers(
+                queue_depth=sum(ticket.open for ticket in self._waiting),
+                in_flight=sum(ticket.open for ticket in self._taken),
+                batch_sizes=tuple(self._batch_sizes),
+                waits_s=tuple(self._waits_s),
+            )
+
+    def _oldest_kind(self) -> list[Ticket]:
+        """The oldest ticket and those of its kind, as many as go into a batch."""
+        self._drop_settled()
+        same = [ticket for ticket in self._waiting if ticket.kind == self._waiting[0].kind]
+        return same[: self._max_batch_size]
+
+    def _due(self, batch: Sequence[Ticket]) -> bool:
+        if self._closed or len(batch) == self._max_batch_size:
+            return True
+        return bool(batch) and _age_s(batch[0]) >= self._max_wait_s
+
+    def _patience_s(self, batch: Sequence[Ticket]) -> float | None:
+        return self._max_wait_s - _age_s(batch[0]) if batch else None
+
+    def _drop_settled(self) -> None:
+        self._waiting = [ticket for ticket in self._waiting if ticket.open]
+
+    def _retry_after_s(self) -> int:
+        """As long as the oldest has waited: a queue that is full now moved on at that pace."""
+        return max(ceil(_age_s(self._waiting[0])), 1) if self._waiting else 1
+
+    def _note(self, batch: Sequence[Ticket]) -> None:
+        if batch:
+            self._batch_sizes.append(len(batch))
+            self._waits_s.extend(_age_s(ticket) for ticket in batch)
+
+
+def _age_s(ticket: Ticket) -> float:
+    return monotonic() - ticket.since_s

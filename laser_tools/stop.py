@@ -1,0 +1,33 @@
+"""Whether a call is to go on: asked by whoever runs it, decided by whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from laser_tools.errors import DeadlineExceeded
+
+ShouldStop = Callable[[], bool]
+"""Asked before every pass and at every token, by the thread that runs the model.
+
+True ends the call with `Cancelled`; what it raises ends the call as it is.
+"""
+
+
+def never() -> bool:
+    """The caller waits for as long as it takes."""
+    return False
+
+
+def within(
+    deadline_s: float, should_stop: ShouldStop = never, clock: Callable[[], float] = monotonic
+) -> ShouldStop:
+    """`should_stop`, which raises DeadlineExceeded once `deadline_s` seconds from now are over."""
+    end_s = clock() + deadline_s
+
+    def stop() -> bool:
+        if clock() >= end_s:
+            raise DeadlineExceeded(deadline_s)
+        return should_stop()
+
+    return stop

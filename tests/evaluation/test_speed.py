@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from laser_tools import cli
+from laser_tools.errors import InvalidRequest
+from laser_tools.evaluation import slow_arms, speed
+from laser_tools.evaluation.memory import peak_bytes
+from laser_tools.evaluation.random_models import empty_model
+from laser_tools.evaluation.speed_report import Sample, size_report
+from laser_tools.options import LaserOptions
+from laser_tools.schema import Box
+from laser_tools.vlm.load import VLM
+from tests.toys import picture, toy_llava, toy_qwen
+
+ARMS = {"plain", "naive", "vicrop", "direct", "zoom", "verify", "verify_keys"}
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("llava-1.5-7b", 7.06), ("qwen2.5-vl-7b", 8.29), ("qwen3-vl-8b", 8.77)]
+)
+def test_real_geometries_have_as_many_parameters_as_the_checkpoints(
+    name: str, billions: float
+) -> None:
+    model = empty_model(name, "meta", torch.bfloat16)
+    n = sum(parameter.numel() for parameter in model.parameters())
+    assert n / 1e9 == pytest.approx(billions, abs=0.005)
+
+
+def test_an_unknown_geometry_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="toy-llava"):
+        empty_model("llava-2", "meta", torch.bfloat16)
+
+
+def test_ratios_are_those_of_the_medians() -> None:
+    seconds = {
+        "plain": [1.0, 2.0, 9.0], "naive": [8.0], "direct": [2.0], "zoom": [3.0],
+        "verify": [4.0, 4.0, 1.0], "vicrop": [],
+    }  # fmt: skip
+    samples = {
+        name: [Sample(s, 4, {"decode": s / 2}, name) for s in done]
+        for name, done in seconds.items()
+    }
+    report = size_report((640, 480), samples, {"plain": 100, "direct": 105, "vicrop": None}, 0.4)
+    assert report.seconds["plain"] == 2.0
+    assert report.seconds["vicrop"] is None
+    expected = {"direct": 1.0, "zoom": 1.5, "verify": 2.0, "mean": None}
+    assert report.ratio_to_plain == expected
+    assert report.ratio_to_naive == 0.5
+    assert report.second_question_ratio == 0.4
+    assert report.peak_memory_ratio == 1.05
+    assert report.stages_s["zoom"] == {"decode": 1.5}
+    assert report.tokens_per_s["plain"] == 2.0
+    assert report.routes["verify"] == "verify"
+
+
+def test_routes_are_forced_whatever_the_gate() -> None:
+    gated = LaserOptions(direct_margin=3.0, verify_margin=3.0, negative="keys")
+    assert set(speed.routes(gated)) == {"direct", "zoom", "verify", "verify_pixels"}
+
+
+@pytest.mark.parametrize("model", [toy_llava, toy_qwen])
+def test_every_arm_runs_and_takes_its_route(model: Callable[[], VLM]) -> None:
+    one = slow_arms.scene(model(), picture(), "what colour?", LaserOptions(), max_new_tokens=2)
+    samples = {name: arm() for name, arm in speed.arms(one).items()}
+    assert set(samples) == ARMS
+    assert all(sample.seconds > 0 and sample.n_tokens > 0 for sample in samples.values())
+    for name in ("direct", "zoom", "verify", "verify_keys"):
+        assert samples[name].route == name.partition("_")[0]
+    assert model().model.config.get_text_config()._attn_implementation == "sdpa"
+
+
+def test_vicrop_takes_the_window_that_stands_out() -> None:
+    heat = torch.zeros(20, 20)
+    heat[6:16, 8:18] = 1.0
+    whole = Box(x0=0, y0=0, x1=672, y1=672)  # a window at ratio 1 is 10 x 10 cells
+    box = slow_arms.vicrop_box(heat, whole)
+    assert box == Box(x0=268, y0=201, x1=604, y1=537)
+
+
+def test_vicrop_takes_the_map_where_no_window_fits() -> None:
+    whole = Box(x0=4, y0=0, x1=100, y1=100)
+    assert slow_arms.vicrop_box(torch.rand(5, 5), whole) == whole
+
+
+def test_peak_memory_counts_weights_and_what_is_held_at_once() -> None:
+    model = torch.nn.Linear(10, 10, bias=False)
+
+    def twice() -> None:
+        for _ in range(2):
+            torch.zeros(1000).add(1.0)
+
+    assert peak_bytes(twice, model) == pytest.approx(400 + 8000, abs=64)
+
+
+def test_the_command_writes_the_promised_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("laser_tools.cli.speed._random", lambda *unused: toy_qwen())
+    out = tmp_path / "speed.json"
+    arguments = ["bench", "speed", "--geometry", "toy", "--random-weights", "--visual-tokens"]
+    arguments += [
+        "9",
+        "--repeats",
+        "1",
+        "--batch",
+        "2",
+        "--max-new-tokens",
+        "2",
+        "--json",
+        str(out),
+    ]
+    assert cli.run(arguments) == 0
+    assert "| verify |" in capsys.readouterr().out
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert {"machine", "commit", "versions", "models", "batch"} <= set(report)
+    size = report["models"]["toy-qwen"]["9"]
+    assert set(size["seconds"]) == ARMS
+    assert set(size["ratio_to_plain"]) == {"direct", "zoom", "verify", "mean"}
+    assert size["ratio_to_plain"]["mean"] is None
+    assert min(size["ratio_to_naive"], size["second_question_ratio"]) > 0
+    assert size["peak_memory_ratio"] > 0
+    assert report["batch"]["2"]["throughput_ratio"] > 0
+    assert out.with_suffix(".png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--geometry", "toy-llava"], "--random-weights"),
+        (["--random-weights"], "--geometry"),
+        (["--geometry", "magic", "--random-weights"], "magic"),
+        (["--batch", "1,none"], "--batch"),
+    ],
+)
+def test_what_cannot_be_timed_is_said(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], word: str
+) -> None:
+    assert cli.run(["bench", "speed", *arguments]) == 2
+    assert word in capsys.readouterr().err
