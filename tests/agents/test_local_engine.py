@@ -7,7 +7,6 @@ import io
 import json
 from typing import Any
 
-import pytest
 from langchain_core.messages import BaseMessage, ToolMessage
 from PIL import Image
 
