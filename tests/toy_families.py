@@ -55,6 +55,7 @@ from transformers import (
     SmolVLMProcessor,
 )
 
+from laser_tools.evaluation.random_models import image_only
 from laser_tools.vlm.load import VLM
 from tests.toys import (
     LLAVA_SPECIAL,
@@ -85,24 +86,6 @@ VISION = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "image_size": TILE, "patch_size": PATCH,
 }  # fmt: skip
-
-
-def image_only(stock: type[ProcessorMixin]) -> Callable[..., ProcessorMixin]:
-    """The stock processor without its video half; what its own `__init__` sets is given by name."""
-
-    class ImageOnly(stock):  # type: ignore[misc]  # transformers is untyped
-        def __init__(
-            self,
-            image_processor: object,
-            tokenizer: PreTrainedTokenizerFast,
-            chat_template: str,
-            **fields: object,
-        ) -> None:
-            for name, value in fields.items():
-                setattr(self, name, value)
-            ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-
-    return ImageOnly
 
 
 @cache

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
-    BaseImageProcessor,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     GenerationConfig,
@@ -25,6 +24,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
+from laser_tools.evaluation.random_models import image_only
 from laser_tools.vlm.load import VLM
 
 VOCABULARY = (
@@ -56,21 +56,6 @@ QWEN_TEMPLATE = (
     "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-
-
-class ImageOnlyQwenProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]  # transformers is untyped
-    """The stock processor without its video half, which would need torchvision."""
-
-    def __init__(
-        self,
-        image_processor: BaseImageProcessor,
-        tokenizer: PreTrainedTokenizerFast,
-        chat_template: str,
-    ) -> None:
-        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
 @cache
@@ -127,13 +112,15 @@ def toy_qwen() -> VLM:
         image_token_id=ids("<|image_pad|>"), video_token_id=ids("<|video_pad|>"),
         vision_start_token_id=ids("<|vision_start|>"), vision_end_token_id=ids("<|vision_end|>"),
     )  # fmt: skip
-    processor = ImageOnlyQwenProcessor(
-        image_processor=Qwen2VLImageProcessorPil(
+    processor = image_only(Qwen2_5_VLProcessor)(
+        Qwen2VLImageProcessorPil(
             size={"shortest_edge": 28 * 28 * 4, "longest_edge": 28 * 28 * 36}
         ),
-        tokenizer=tokenizer,
-        chat_template=QWEN_TEMPLATE,
-    )
+        tokenizer,
+        QWEN_TEMPLATE,
+        image_token="<|image_pad|>", video_token="<|video_pad|>",
+        image_token_id=ids("<|image_pad|>"), video_token_id=ids("<|video_pad|>"),
+    )  # fmt: skip
     return build_vlm(Qwen2_5_VLForConditionalGeneration(config), processor, "toy-qwen")
 
 

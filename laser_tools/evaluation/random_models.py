@@ -5,6 +5,7 @@ Such a model costs what the real one costs and knows nothing: nobody should read
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -134,19 +135,32 @@ def _processor(chosen: Geometry, tokenizer: PreTrainedTokenizerFast) -> Processo
         patch_size=patch_size, size={"shortest_edge": 4 * cell, "longest_edge": MAX_CELLS * cell}
     )
     image = f"{VISION_START}{IMAGE}{VISION_END}"
-    return ImageOnlyProcessor(images, tokenizer, TEMPLATE.replace("IMAGE_HERE", image))
+    ids = tokenizer.convert_tokens_to_ids
+    return image_only(Qwen2_5_VLProcessor)(
+        images,
+        tokenizer,
+        TEMPLATE.replace("IMAGE_HERE", image),
+        image_token=IMAGE, video_token=VIDEO,
+        image_token_id=ids(IMAGE), video_token_id=ids(VIDEO),
+    )  # fmt: skip
 
 
-class ImageOnlyProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]  # transformers is untyped
-    """The Qwen processor without its video half, which would need torchvision."""
+def image_only(stock: type[ProcessorMixin]) -> Callable[..., ProcessorMixin]:
+    """The stock processor without its video half, which would need torchvision.
 
-    def __init__(
-        self,
-        image_processor: Qwen2VLImageProcessorPil,
-        tokenizer: PreTrainedTokenizerFast,
-        chat_template: str,
-    ) -> None:
-        self.image_token, self.video_token = IMAGE, VIDEO
-        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+    What its own `__init__` sets is given by name.
+    """
+
+    class ImageOnly(stock):  # type: ignore[misc]  # transformers is untyped
+        def __init__(
+            self,
+            image_processor: object,
+            tokenizer: PreTrainedTokenizerFast,
+            chat_template: str,
+            **fields: object,
+        ) -> None:
+            for name, value in fields.items():
+                setattr(self, name, value)
+            ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    return ImageOnly
