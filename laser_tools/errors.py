@@ -19,9 +19,10 @@ from __future__ import annotations
 
 
 class LaserError(Exception):
-    """The root; `public_text` explains, `http_status` is what a worker answers with."""
+    """The root; `public_text` explains, `http_status` and `code` are what a worker answers with."""
 
     http_status = 500
+    code = "internal"
 
     def __init__(self, public_text: str) -> None:
         super().__init__(public_text)
@@ -32,24 +33,28 @@ class ImageRejected(LaserError):
     """The bytes are not an image we accept."""
 
     http_status = 400
+    code = "image_rejected"
 
 
 class InvalidRequest(LaserError):
     """The request is well-formed but cannot be served as asked."""
 
     http_status = 422
+    code = "invalid_request"
 
 
 class UnknownImage(LaserError):
     """The handle names no image of this thread."""
 
     http_status = 404
+    code = "image_not_found"
 
 
 class TooLarge(LaserError):
     """Alone and with all caches emptied, the request does not fit into the model's memory."""
 
     http_status = 413
+    code = "too_large"
 
     def __init__(self) -> None:
         super().__init__(
@@ -61,6 +66,7 @@ class Cancelled(LaserError):
     """The caller's `should_stop` said so; nothing of the call is left behind."""
 
     http_status = 499  # nginx's "client closed request"
+    code = "cancelled"
 
     def __init__(self) -> None:
         super().__init__("The request was cancelled before it was answered. Ask again if needed.")
@@ -70,6 +76,7 @@ class DeadlineExceeded(LaserError):
     """The answer was not there in time; nothing of the call is left behind."""
 
     http_status = 504
+    code = "deadline_exceeded"
 
     def __init__(self, deadline_s: float) -> None:
         super().__init__(
@@ -81,6 +88,7 @@ class Busy(LaserError):
     """As many requests are waiting as may; `retry_after_s` is a guess of when to try again."""
 
     http_status = 503
+    code = "busy"
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"Too many requests are waiting. Try again in {retry_after_s} s.")
@@ -91,12 +99,14 @@ class ModelUnavailable(LaserError):
     """The model cannot be loaded, or is closing; the text says why and what to do."""
 
     http_status = 503
+    code = "model_unavailable"
 
 
 class MissingExtra(LaserError):
     """An optional part of the package is not installed."""
 
     http_status = 501
+    code = "missing_extra"
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(

@@ -23,7 +23,12 @@ Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pat
 class Frozen(BaseModel):
     """Immutable, and strict about unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        ser_json_inf_nan="strings",  # an infinite margin reads back as what it was
+    )
 
 
 class Box(Frozen):
@@ -84,10 +89,9 @@ class TokenMargin(Frozen):
     vat_margin: float | None  # VAT of the token minus VAT of the runner-up; None without 2 streams
 
 
-class AnswerRequest(Frozen):
-    """A question about one image. `box`, if given, is where to look: localisation is skipped."""
+class Ask(Frozen):
+    """A question, without its image. `box`, if given, is where to look: nothing is searched."""
 
-    image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
     question: Question
     choices: tuple[str, ...] | None = Field(default=None, min_length=2, max_length=MAX_CHOICES)
     box: Box | None = None
@@ -96,12 +100,23 @@ class AnswerRequest(Frozen):
     abstain_below: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
-class ZoomRequest(Frozen):
-    """Where in the image is `what`? At most `n_regions` places, best first."""
+class AnswerRequest(Ask):
+    """A question about one image."""
 
     image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
+
+
+class Look(Frozen):
+    """Where is `what`? At most `n_regions` places, best first. Without its image."""
+
     what: Question
     n_regions: int = Field(default=1, ge=1, le=8)
+
+
+class ZoomRequest(Look):
+    """Where in the image is `what`?"""
+
+    image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
 
 
 class Localisation(Frozen):
