@@ -8,7 +8,10 @@ LaserError
 ├── Cancelled            499  the caller no longer waits for the answer
 ├── DeadlineExceeded     504  the answer took longer than the caller gave it
 ├── Busy                 503  too many requests are waiting already
-├── ModelUnavailable     503  the model cannot be loaded, or takes no more requests
+├── ModelUnavailable     503  the model cannot be loaded or reached, or takes no more requests
+├── QuotaExceeded        429  the caller's key has used up its share for now
+├── Unauthorized         401  the worker does not accept the caller's key, or wants one
+├── Misconfigured        500  a setting or an argument that no client or worker can start with
 └── MissingExtra         501  an optional part of the package is not installed
 
 `public_text` is safe to show to anyone: it says what was wrong and what to do next, and holds no
@@ -16,6 +19,8 @@ path, address or exception text.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 
 class LaserError(Exception):
@@ -27,6 +32,13 @@ class LaserError(Exception):
     def __init__(self, public_text: str) -> None:
         super().__init__(public_text)
         self.public_text = public_text
+
+    @classmethod
+    def as_told(cls, public_text: str) -> Self:
+        """The error in somebody else's words, such as a worker's, whatever ours would be."""
+        error = cls.__new__(cls)
+        LaserError.__init__(error, public_text)
+        return error
 
 
 class ImageRejected(LaserError):
@@ -89,6 +101,7 @@ class Busy(LaserError):
 
     http_status = 503
     code = "busy"
+    retry_after_s = 1
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"Too many requests are waiting. Try again in {retry_after_s} s.")
@@ -96,10 +109,38 @@ class Busy(LaserError):
 
 
 class ModelUnavailable(LaserError):
-    """The model cannot be loaded, or is closing; the text says why and what to do."""
+    """The model cannot be loaded or reached, or is closing; the text says why and what to do."""
 
     http_status = 503
     code = "model_unavailable"
+
+
+class QuotaExceeded(LaserError):
+    """The key has had its share; `retry_after_s` says when it gets more."""
+
+    http_status = 429
+    code = "quota_exceeded"
+    retry_after_s = 1
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"This key has used up its share. Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class Unauthorized(LaserError):
+    """No key, or not one that the worker knows."""
+
+    http_status = 401
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__("The worker does not accept the key. Check LASER_API_KEY.")
+
+
+class Misconfigured(LaserError):
+    """A setting or an argument cannot be used; the text names it and the fix."""
+
+    code = "misconfigured"
 
 
 class MissingExtra(LaserError):
