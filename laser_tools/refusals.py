@@ -11,7 +11,9 @@ from laser_tools.errors import Busy, LaserError, ModelUnavailable, QuotaExceeded
 from laser_tools.wire import ErrorBody, ErrorDetail
 
 MAX_TEXT_CHARS = 500
-_KINDS = {kind.code: kind for kind in (LaserError, *LaserError.__subclasses__())}
+_KINDS: dict[str, type[LaserError]] = {
+    kind.code: kind for kind in (LaserError, *LaserError.__subclasses__())
+}
 
 Result = TypeVar("Result", bound=BaseModel)
 

@@ -16,22 +16,28 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from laser_tools.delivery import DEFAULT_BUDGET_BYTES, CropDelivery, image_blocks
 from laser_tools.errors import (
+    DeadlineExceeded,
     ImageRejected,
     InvalidRequest,
     LaserError,
+    Misconfigured,
     MissingExtra,
     ModelUnavailable,
+    QuotaExceeded,
+    TooLarge,
+    Unauthorized,
     UnknownImage,
 )
 from laser_tools.image_store import DEFAULT_THREAD, ImageStore, View
 from laser_tools.lazy_engine import LazyEngine
 from laser_tools.protocol import Engine
-from laser_tools.settings import LaserSettings
+from laser_tools.settings import read_settings
 
 PROGRESS_EVENT = "laser_progress"
 Stage = Literal["image", "model", "done"]
@@ -41,7 +47,12 @@ _NEXT_STEP: dict[type[LaserError], str] = {
     UnknownImage: "Use a known handle, or ask the user for an image.",
     InvalidRequest: "Change the arguments and call again.",
     ImageRejected: "Ask the user for another image.",
+    TooLarge: "Ask about a crop, or ask the user for a smaller image.",
+    DeadlineExceeded: "Ask again later, or ask something simpler.",
+    QuotaExceeded: "Call again after that time, or go on without.",
+    Unauthorized: "Do not retry; tell the user.",
     ModelUnavailable: "Do not retry; tell the user.",
+    Misconfigured: "Do not retry; tell the user.",
     MissingExtra: "Do not retry; tell the user.",
 }
 
@@ -49,18 +60,29 @@ _NEXT_STEP: dict[type[LaserError], str] = {
 class LaserConfig(BaseModel):
     """The configuration that the toolkit and each tool share.
 
-    `model` is read from LASER_MODEL when not given; `engine` defaults to a `LocalEngine` of it,
-    loaded at the first call.
+    Without an `engine`, a `model` given here runs in this process, loaded at the first call. Without
+    a model either, the worker at LASER_BASE_URL answers; without that, the model LASER_MODEL, here.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    model: str = Field(default_factory=lambda: LaserSettings().model)
+    model: str = Field(default_factory=lambda: read_settings().model)
     engine: Engine = Field(default_factory=lambda: None, validate_default=True, repr=False)
     images: ImageStore = Field(default_factory=ImageStore, repr=False)
     crops: CropDelivery = "handle"
     crop_budget_bytes: int = Field(default=DEFAULT_BUDGET_BYTES, ge=1024)
     abstain_below: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _worker_of_environment(cls, given: Any) -> Any:  # noqa: ANN401 (whatever was passed)
+        if not isinstance(given, dict) or given.get("engine") or "model" in given:
+            return given
+        if read_settings().base_url is None:
+            return given
+        from laser_tools.client import WorkerClient
+
+        return {**given, "engine": WorkerClient.from_env()}
 
     @field_validator("engine", mode="before")
     @classmethod

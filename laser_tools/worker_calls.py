@@ -1,0 +1,187 @@
+"""What a `WorkerClient` does on its loop: upload an image unless the worker has it, ask, read."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import uuid4
+
+import httpx
+from httpx_retries import RetryTransport
+from PIL import Image
+from pydantic import BaseModel
+
+from laser_tools.deadline_transport import BoundedRetry, Deadline, DeadlineTransport
+from laser_tools.errors import DeadlineExceeded, LaserError, ModelUnavailable, UnknownImage
+from laser_tools.png_files import PngFile, PngFiles
+from laser_tools.refusals import refusal_of, result_of, worker_name
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.wire import (
+    ANSWER_PATH,
+    IMAGES_PATH,
+    REQUEST_ID_HEADER,
+    ZOOM_PATH,
+    AnswerBody,
+    ImageInfo,
+    ZoomBody,
+)
+
+LIMITS = httpx.Limits(
+    max_connections=16,
+    max_keepalive_connections=16,
+    keepalive_expiry=2.0,  # uvicorn closes after 5 s; closing first, we never meet a dead one
+)
+_MAX_REMEMBERED = 4096
+
+Result = TypeVar("Result", bound=BaseModel)
+Requests = Sequence[AnswerRequest] | Sequence[ZoomRequest]
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Result]):
+    """Where to post what, and what comes back."""
+
+    path: str
+    body: type[AnswerBody] | type[ZoomBody]
+    result: type[Result]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the HTTP requests for one question share."""
+
+    deadline: Deadline
+    headers: Mapping[str, str]
+
+
+ANSWER = Endpoint(ANSWER_PATH, AnswerBody, GroundedAnswer)
+ZOOM = Endpoint(ZOOM_PATH, ZoomBody, ZoomResult)
+
+
+class WorkerCalls:
+    """Coroutines of one event loop; `http` is entered and closed by whoever runs it."""
+
+    def __init__(
+        self, url: httpx.URL, headers: dict[str, str], transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        self.http = _http_client(transport, headers)
+        self._url = url
+        self._files = PngFiles()
+        self._held: dict[str, None] = {}  # hashes of files the worker has had, oldest first
+        self._uploads: weakref.WeakValueDictionary[str, asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
+
+    async def ask_all(
+        self,
+        endpoint: Endpoint[Result],
+        requests: Requests,
+        deadline: Deadline,
+        trace: Mapping[str, str],
+    ) -> list[Result]:
+        """All at once, results in order; the first error cancels the rest."""
+        try:
+            async with asyncio.timeout(deadline.left_s()), asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._ask(endpoint, request, deadline, trace))
+                    for request in requests
+                ]
+        except TimeoutError:
+            raise DeadlineExceeded(deadline.seconds) from None
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _ask(
+        self,
+        endpoint: Endpoint[Result],
+        request: AnswerRequest | ZoomRequest,
+        deadline: Deadline,
+        trace: Mapping[str, str],
+    ) -> Result:
+        call = Call(deadline, {REQUEST_ID_HEADER: uuid4().hex, **trace})
+        try:
+            return await self._ask_about_file(endpoint, request, call)
+        except LaserError as error:
+            error.add_note(f"{REQUEST_ID_HEADER}: {call.headers[REQUEST_ID_HEADER]}")
+            raise
+
+    async def _ask_about_file(
+        self, endpoint: Endpoint[Result], request: AnswerRequest | ZoomRequest, call: Call
+    ) -> Result:
+        """By hash; where the worker does not know it, once more after an upload."""
+        file = await self._file(request.image)
+        content = endpoint.body(image=file.sha256, **request.model_dump()).model_dump_json()
+        await self._upload_once(file, call)
+        try:
+            response = await self._send("POST", endpoint.path, content.encode(), call)
+        except UnknownImage:
+            self._held.pop(file.sha256, None)
+            await self._upload_once(file, call)
+            response = await self._send("POST", endpoint.path, content.encode(), call)
+        return result_of(response, endpoint.result)
+
+    async def _file(self, image: Image.Image) -> PngFile:
+        return await asyncio.to_thread(self._files.file_of, image)
+
+    async def _upload_once(self, file: PngFile, call: Call) -> None:
+        """Give the worker the file unless it has had it; twins wait for one upload."""
+        lock = self._uploads.setdefault(file.sha256, asyncio.Lock())
+        async with lock:
+            if file.sha256 in self._held:
+                return
+            path = f"{IMAGES_PATH}/{file.sha256}"
+            response = await self._send("PUT", path, file.content, call, "image/png")
+            result_of(response, ImageInfo)
+            self._held[file.sha256] = None
+            if len(self._held) > _MAX_REMEMBERED:
+                del self._held[next(iter(self._held))]
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        content: bytes,
+        call: Call,
+        content_type: str = "application/json",
+    ) -> httpx.Response:
+        request = self.http.build_request(
+            method,
+            self._url.copy_with(path=self._url.path.rstrip("/") + path),
+            content=content,
+            headers={**call.headers, "Content-Type": content_type},
+            extensions={"retry": BoundedRetry(call.deadline)},
+        )
+        try:
+            response = await self.http.send(request)
+        except httpx.HTTPError as error:
+            raise _broken(error, self._url, call.deadline) from None
+        if refusal := refusal_of(response):
+            raise refusal
+        return response
+
+
+def _http_client(
+    transport: httpx.AsyncBaseTransport | None, headers: dict[str, str]
+) -> httpx.AsyncClient:
+    inner = httpx.AsyncHTTPTransport(limits=LIMITS) if transport is None else transport
+    return httpx.AsyncClient(
+        transport=RetryTransport(transport=DeadlineTransport(inner)),
+        headers=headers,
+        trust_env=False,
+        follow_redirects=False,
+    )
+
+
+def _broken(error: httpx.HTTPError, url: httpx.URL, deadline: Deadline) -> LaserError:
+    """Why there was no response; never the library's text, which may hold anything."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and deadline.left_s() > 0:
+        return ModelUnavailable(
+            f"{worker_name(url)} cannot be reached. Check LASER_BASE_URL and that it runs."
+        )
+    if isinstance(error, httpx.TimeoutException | httpx.ConnectError):
+        return DeadlineExceeded(deadline.seconds)
+    return ModelUnavailable(f"{worker_name(url)} broke off before it had answered. Try once more.")
