@@ -23,7 +23,13 @@ from typing import Self
 import httpx
 
 from laser_tools.deadline_transport import Deadline
-from laser_tools.errors import Cancelled, Misconfigured, ModelUnavailable
+from laser_tools.errors import (
+    Cancelled,
+    InvalidRequest,
+    LaserError,
+    Misconfigured,
+    ModelUnavailable,
+)
 from laser_tools.loop_thread import LoopThread
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.settings import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, read_settings
@@ -70,7 +76,7 @@ class WorkerClient:
     ) -> None:
         self._url = checked_url(base_url, allow_http=allow_http)
         self._headers = {**key_header(api_key), "Accept-Encoding": "identity"}
-        self._timeout_s = _checked_seconds(timeout_s, "timeout_s")
+        self._timeout_s = _checked_seconds(timeout_s, "timeout_s", Misconfigured)
         self._trace = trace
         self._transport = transport
         self._calls: WorkerCalls
@@ -156,7 +162,7 @@ class WorkerClient:
     ) -> Future[list[Result]]:
         seconds = self._timeout_s
         if deadline_s is not None:
-            seconds = _checked_seconds(deadline_s, "deadline_s")
+            seconds = _checked_seconds(deadline_s, "deadline_s", InvalidRequest)
         thread, deadline, trace = self._running(), Deadline(seconds), self._trace_headers()
         try:
             return thread.submit(self._calls.ask_all(endpoint, requests, deadline, trace))
@@ -197,7 +203,7 @@ class WorkerClient:
             raise
 
 
-def _checked_seconds(seconds: float, name: str) -> float:
+def _checked_seconds(seconds: float, name: str, error: type[LaserError]) -> float:
     if not 0 < seconds <= MAX_TIMEOUT_S:  # false for NaN, too
-        raise Misconfigured(f"{name} must be above 0 and at most {MAX_TIMEOUT_S:g} seconds.")
+        raise error(f"{name} must be above 0 and at most {MAX_TIMEOUT_S:g} seconds.")
     return seconds

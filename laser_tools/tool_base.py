@@ -60,8 +60,9 @@ _NEXT_STEP: dict[type[LaserError], str] = {
 class LaserConfig(BaseModel):
     """The configuration that the toolkit and each tool share.
 
-    Without an `engine`, a `model` given here runs in this process, loaded at the first call. Without
-    a model either, the worker at LASER_BASE_URL answers; without that, the model LASER_MODEL, here.
+    Without an `engine`, a `model` given here runs in this process, loaded at the first call.
+    Without a model either, the worker at LASER_BASE_URL answers; without that, the model that
+    LASER_MODEL names, in this process.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

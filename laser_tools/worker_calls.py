@@ -115,14 +115,17 @@ class WorkerCalls:
         """By hash; where the worker does not know it, once more after an upload."""
         file = await self._file(request.image)
         content = endpoint.body(image=file.sha256, **request.model_dump()).model_dump_json()
-        await self._upload_once(file, call)
-        try:
-            response = await self._send("POST", endpoint.path, content.encode(), call)
-        except UnknownImage:
-            self._held.pop(file.sha256, None)
+        for _ in range(2):
             await self._upload_once(file, call)
-            response = await self._send("POST", endpoint.path, content.encode(), call)
-        return result_of(response, endpoint.result)
+            try:
+                response = await self._send("POST", endpoint.path, content.encode(), call)
+                return result_of(response, endpoint.result)
+            except UnknownImage:
+                self._held.pop(file.sha256, None)
+        raise ModelUnavailable(
+            f"{worker_name(self._url)} did not keep the image for as long as a question takes. "
+            "Give it more room for images."
+        )
 
     async def _file(self, image: Image.Image) -> PngFile:
         return await asyncio.to_thread(self._files.file_of, image)
