@@ -11,6 +11,7 @@ from laser_tools.errors import Misconfigured
 
 _URL = "The worker's URL (base_url, LASER_BASE_URL)"
 _KEY = "The worker's key (api_key, LASER_API_KEY)"
+MAX_PORT = 65_535
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,512}")
 
 
@@ -24,7 +25,7 @@ def checked_url(text: str, *, allow_http: bool) -> httpx.URL:
         Misconfigured: not such an address; the text does not repeat it, it may hold a password.
     """
     url = _parsed(text)
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 1) > MAX_PORT:
         raise Misconfigured(f"{_URL} must be like https://worker.example or http://127.0.0.1:8000.")
     if url.userinfo:
         raise Misconfigured(f"{_URL} must hold no user or password. Use api_key (LASER_API_KEY).")

@@ -49,13 +49,17 @@ def ask(
     revision: console.Revision = None,
     dtype: console.Dtype = None,
     options: console.Options = None,
+    worker: console.Worker = None,
     save: Annotated[
         Path | None, typer.Option(help="Draw the evidence to this file (PNG, PDF, SVG).")
     ] = None,
     as_json: console.AsJson = False,
 ) -> None:
     """Ask IMAGE a QUESTION and show where the answer comes from."""
-    console.require("Asking a model in this process", "engine")
+    if not worker:
+        console.require("Asking a model in this process", "engine")
+    if save is not None:
+        console.require("Drawing the evidence", "engine")
     picture = open_image_file(image)
     methods = ("plain", "laser") if compare else (method,)
     requests = [
@@ -71,8 +75,12 @@ def ask(
         )
         for one in methods
     ]
-    changed = console.options_from(options)
-    answers = _answer(requests, console.load_model(model, device, revision, dtype), changed)
+    if worker:
+        with console.remote(worker, device, revision, dtype, options) as client:
+            answers = client.answer(requests)
+    else:
+        changed = console.options_from(options)
+        answers = _answer(requests, console.load_model(model, device, revision, dtype), changed)
     if save is not None:
         _draw(requests[-1], answers, save)
     if as_json:
@@ -158,16 +166,22 @@ def zoom(
     revision: console.Revision = None,
     dtype: console.Dtype = None,
     options: console.Options = None,
+    worker: console.Worker = None,
     as_json: console.AsJson = False,
 ) -> None:
     """Find WHAT in IMAGE: evidence boxes and the crops around them."""
-    console.require("Looking with a model in this process", "engine")
+    if not worker:
+        console.require("Looking with a model in this process", "engine")
     request = make(ZoomRequest, image=open_image_file(image), what=what, n_regions=n_regions)
-    from laser_tools.engine import LocalEngine
+    if worker:
+        with console.remote(worker, device, revision, dtype, options) as client:
+            result = client.zoom([request])[0]
+    else:
+        from laser_tools.engine import LocalEngine
 
-    changed = console.options_from(options)
-    vlm = console.load_model(model, device, revision, dtype)
-    result = LocalEngine(vlm, changed).zoom([request])[0]
+        changed = console.options_from(options)
+        vlm = console.load_model(model, device, revision, dtype)
+        result = LocalEngine(vlm, changed).zoom([request])[0]
     if as_json:
         console.echo_json({"what": what, **console.plain_data(result)})
     else:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from laser_tools.errors import InvalidRequest, MissingExtra
 
 if TYPE_CHECKING:
+    from laser_tools.client import WorkerClient
     from laser_tools.options import LaserOptions
     from laser_tools.vlm.load import VLM
 
@@ -44,6 +45,14 @@ Options = Annotated[
     list[str] | None,
     typer.Option(
         "--options", metavar="KEY=VALUE", help="Change one LaserOptions field; may be repeated."
+    ),
+]
+Worker = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="LASER_BASE_URL",
+        help="Ask this worker (key: LASER_API_KEY), not a model here.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -97,6 +106,23 @@ def load_model(
         )
         bar.update()
     return vlm
+
+
+def remote(worker: str, *of_a_model_here: object) -> WorkerClient:
+    """The client of the worker that was named; it needs no extra.
+
+    Raises:
+        InvalidRequest: options of a model in this process were given as well.
+        Misconfigured: an address, key or timeout that cannot be used.
+    """
+    if any(of_a_model_here):
+        raise InvalidRequest(
+            "A worker has its own model and options: leave out --device, --revision, --dtype and "
+            "--options, or leave out --worker and unset LASER_BASE_URL."
+        )
+    from laser_tools.client import WorkerClient
+
+    return WorkerClient.from_env(worker)
 
 
 def _has_device(torch: ModuleType, device: str) -> bool:

@@ -13,6 +13,7 @@ from laser_tools.settings import LaserSettings, read_settings
 from laser_tools.tools import LaserGroundedVQA, LaserToolkit
 from tests.client.conftest import KEY, client_of
 from tests.client.contract_app import ContractWorker
+from tests.client.test_client import ask
 from tests.tools.fakes import ColourEngine
 
 VARIABLES = ("MODEL", "BASE_URL", "API_KEY", "TIMEOUT_S", "ALLOW_HTTP")
@@ -35,9 +36,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_good_addresses(url: str) -> None:
-    assert repr(WorkerClient(url, KEY)) == f"WorkerClient('{url.rstrip('/')}', timeout_s=60)" or (
-        url.count("/") <= 3
-    )
+    shown = repr(WorkerClient(url, KEY))
+    assert url.rstrip("/") in shown
+    assert KEY not in shown
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_good_addresses(url: str) -> None:
         ("http://worker.example", "must be https"),
         ("http://10.0.0.7:8000", "LASER_ALLOW_HTTP"),
         ("http://127.0.0.1.evil.example", "must be https"),
-        ("https://worker.example:99999999", "not a URL"),
+        ("https://worker.example:99999999", "must be like"),
         ("https://wor\x00ker.example", "not a URL"),
     ],
 )
@@ -83,14 +84,12 @@ def test_bad_timeouts(timeout_s: float) -> None:
         WorkerClient("https://worker.example", timeout_s=timeout_s)
 
 
-def test_a_base_path_is_kept(worker: ContractWorker) -> None:
+def test_a_base_path_is_kept() -> None:
     asked: list[str] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path)
         return httpx.Response(500)
-
-    from tests.client.test_client import ask
 
     transport = httpx.MockTransport(handler)
     with (
