@@ -13,8 +13,23 @@ from pathlib import Path
 from types import ModuleType
 
 ABSENT = frozenset(
-    "torch torchvision transformers tokenizers safetensors matplotlib tqdm sklearn numpy fastapi "
-    "starlette uvicorn prometheus_client ray langchain".split()
+    [
+        "torch",
+        "torchvision",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "matplotlib",
+        "tqdm",
+        "sklearn",
+        "numpy",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "prometheus_client",
+        "ray",
+        "langchain",
+    ]
 )
 
 
