@@ -11,9 +11,8 @@ from laser_tools.errors import Busy, LaserError, ModelUnavailable, QuotaExceeded
 from laser_tools.wire import ErrorBody, ErrorDetail
 
 MAX_TEXT_CHARS = 500
-_KINDS: dict[str, type[LaserError]] = {
-    kind.code: kind for kind in (LaserError, *LaserError.__subclasses__())
-}
+_ALL: list[type[LaserError]] = [LaserError, *LaserError.__subclasses__()]
+_KINDS = {kind.code: kind for kind in _ALL}
 
 Result = TypeVar("Result", bound=BaseModel)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 import httpx
 import pytest
@@ -28,7 +28,7 @@ from tests.client.conftest import KEY, URL, client_of
 from tests.client.contract_app import ContractWorker, Fault, refusal
 from tests.client.test_client import ask
 
-Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
+Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 
 def says(error: LaserError, retry_after: str | None = None) -> Fault:
@@ -103,6 +103,7 @@ def test_a_wait_past_the_deadline_is_not_begun(
     with pytest.raises(kind, match="Try again in 7 s") as caught:
         client.answer([ask()], deadline_s=3)
     assert time.monotonic() - begin < 2
+    assert isinstance(caught.value, Busy | QuotaExceeded)
     assert caught.value.retry_after_s == 7
     assert len(worker.seen) == 1
 
