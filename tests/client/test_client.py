@@ -15,9 +15,9 @@ from PIL import Image
 from starlette.responses import Response
 
 from laser_tools.client import WorkerClient
+from laser_tools.client.png_files import PngFiles
 from laser_tools.errors import Cancelled, ModelUnavailable
 from laser_tools.images import decode_image
-from laser_tools.png_files import PngFiles
 from laser_tools.protocol import Engine
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, TokenMargin, ZoomRequest
 from laser_tools.wire import REQUEST_ID_HEADER

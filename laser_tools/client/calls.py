@@ -14,10 +14,10 @@ from httpx_retries import RetryTransport
 from PIL import Image
 from pydantic import BaseModel
 
-from laser_tools.deadline_transport import BoundedRetry, Deadline, DeadlineTransport
+from laser_tools.client.deadline_transport import BoundedRetry, Deadline, DeadlineTransport
+from laser_tools.client.png_files import PngFile, PngFiles
+from laser_tools.client.refusals import refusal_of, result_of, worker_name
 from laser_tools.errors import DeadlineExceeded, LaserError, ModelUnavailable, UnknownImage
-from laser_tools.png_files import PngFile, PngFiles
-from laser_tools.refusals import refusal_of, result_of, worker_name
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.wire import (
     ANSWER_PATH,

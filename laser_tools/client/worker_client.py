@@ -22,7 +22,10 @@ from typing import Self
 
 import httpx
 
-from laser_tools.deadline_transport import Deadline
+from laser_tools.client.address import checked_url, key_header
+from laser_tools.client.calls import ANSWER, ZOOM, Endpoint, Requests, Result, WorkerCalls
+from laser_tools.client.deadline_transport import Deadline
+from laser_tools.client.loop_thread import LoopThread
 from laser_tools.errors import (
     Cancelled,
     InvalidRequest,
@@ -30,11 +33,8 @@ from laser_tools.errors import (
     Misconfigured,
     ModelUnavailable,
 )
-from laser_tools.loop_thread import LoopThread
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.settings import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, read_settings
-from laser_tools.worker_address import checked_url, key_header
-from laser_tools.worker_calls import ANSWER, ZOOM, Endpoint, Requests, Result, WorkerCalls
 
 TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context
 
