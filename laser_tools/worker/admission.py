@@ -15,6 +15,7 @@ from laser_tools.worker.health import Health
 from laser_tools.worker.record import ASK_ROUTES, IMAGE_ROUTE, Record, record_of
 from laser_tools.worker.refusals import Draining, QuotaExceeded
 from laser_tools.worker.settings import WorkerSettings
+from laser_tools.worker.watch import lost
 
 MAX_RETRY_AFTER_S = 30
 REMEMBERED = 64  # latencies behind the guess of when to come back
@@ -79,7 +80,7 @@ class Admission:
 
     def _check_serving(self) -> None:
         if self._health.fault():
-            raise ModelUnavailable("The model has failed and the worker restarts. Try again soon.")
+            raise lost()
         if self._health.draining:
             raise Draining
         if not self._health.ready:

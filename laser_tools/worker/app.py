@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
@@ -57,11 +57,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-async def _invalid(request: Request, error: RequestValidationError) -> None:
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
     raise InvalidRequest(sentence(error.errors()[0])) from None
 
 
-async def _http(request: Request, error: HTTPException) -> None:
+async def _http(request: Request, error: HTTPException) -> Response:
     """What FastAPI refuses by itself."""
     raise _refusal(error) from None
 

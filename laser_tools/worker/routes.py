@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -26,7 +26,7 @@ from laser_tools.wire import (
 from laser_tools.worker.record import IMAGE_ROUTE, LIVEZ, METRICS, READYZ, Record, header, record_of
 from laser_tools.worker.worker import Worker
 
-REFUSALS: dict[int | str, dict[str, object]] = {
+REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 401, 404, 413, 415, 422, 429, 500, 503, 504)
 }
 _CROP = re.compile(r"\d{1,6},\d{1,6},\d{1,6},\d{1,6}", re.ASCII)
@@ -47,7 +47,7 @@ ImagePath = Annotated[Sha256, Path(description="The SHA-256 of the image file's 
 
 open_routes = APIRouter()
 routes = APIRouter(
-    responses=REFUSALS,  # type: ignore[arg-type]
+    responses=REFUSALS,
     dependencies=[Depends(HTTPBearer(auto_error=False))],  # for the page; auth.py decides
 )
 

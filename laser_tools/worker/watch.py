@@ -68,6 +68,8 @@ class WatchedEngine:
         if is_device_fault(error):
             self.fault = DEVICE_FAULT
             raise lost() from None
+        if is_out_of_memory(error):  # where the engine could not recover by smaller batches
+            raise ModelUnavailable("The model ran out of memory. Try again soon.") from None
 
 
 def lost() -> ModelUnavailable:
@@ -79,8 +81,14 @@ def is_device_fault(error: Exception) -> bool:
 
     Told by name and text, as this file must not import torch.
     """
-    if isinstance(error, LaserError) or OUT_OF_MEMORY in str(error).lower():
+    if isinstance(error, LaserError) or is_out_of_memory(error):
         return False
     names = {kind.__name__ for kind in type(error).__mro__}
     by_text = isinstance(error, RuntimeError) and "cuda error" in str(error).lower()
     return "AcceleratorError" in names or by_text
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """The device's, in whichever of torch's classes, or the host's."""
+    by_text = isinstance(error, RuntimeError) and OUT_OF_MEMORY in str(error).lower()
+    return by_text or isinstance(error, MemoryError)

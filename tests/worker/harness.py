@@ -31,8 +31,11 @@ CANARY = "c4n4ry"
 
 
 class ScriptedEngine:
-    """`slow` waits at the gate and asks, `wedge` waits and does not ask; `cuda`, `memory` and
-    `bug` raise; anything else is echoed at once."""
+    """`slow` waits at the gate and asks; `wedge` and `late cuda` wait and do not ask.
+
+    `a while` takes a second.
+    `cuda`, `memory`, `bug` and, in the end, `late cuda` raise; anything else is echoed at once.
+    """
 
     def __init__(self) -> None:
         self.gate = Event()
@@ -63,9 +66,13 @@ class ScriptedEngine:
             raise RuntimeError("CUDA error: out of memory")
         if word == "bug":
             raise ZeroDivisionError(CANARY)
-        if word == "wedge":
+        if word in ("wedge", "late cuda"):
             self.entered.release()
             self.gate.wait()
+        if word == "late cuda":
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        if word == "a while":
+            self.gate.wait(1.0)
         if word == "slow":
             self._wait(should_stop)
 
