@@ -17,6 +17,8 @@ TORCH_FREE = (
     "laser_tools.tools",
     "laser_tools.middleware",
     "laser_tools.queued_engine",
+    "laser_tools.worker.local",
+    "laser_tools.worker.serve",
     "agents.zoom_then_ask",
 )
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "sklearn")

@@ -26,7 +26,9 @@ WRONG = {
     "LASER_DEFAULT_DEADLINE_S": ("0", "inf", "1000"),  # the last: more than the longest
     "LASER_HEARTBEAT_S": ("0",),
     "LASER_DRAIN_S": ("-5",),
-    "LASER_API_KEYS": ("short-secret", "long enough but spaces", "ключ-длинный-достаточно", f"{ALICE},x"),
+    "LASER_API_KEYS": (
+        "short-secret", "a secret with spaces", "секрет-not-ASCII-secret", f"{ALICE},secret",
+    ),
     "LASER_API_KEY": ("short-secret",),
 }  # fmt: skip
 
