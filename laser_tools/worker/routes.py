@@ -126,7 +126,7 @@ def _deadline_s(request: Request, worker: Worker, record: Record) -> float:
     given = header(request.scope, DEADLINE_HEADER)
     settings = worker.settings
     wanted_s = _positive(given) if given else settings.default_deadline_s
-    return max(min(wanted_s, settings.max_deadline_s) - record.age_s, 0.0)
+    return max(round(min(wanted_s, settings.max_deadline_s) - record.age_s, 3), 0.0)
 
 
 def _positive(text: str) -> float:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import uvicorn
 
-from laser_tools.errors import InvalidRequest, LaserError
+from laser_tools.errors import InvalidRequest
 from laser_tools.worker.app import create_app
 from laser_tools.worker.backend import Backend
 from laser_tools.worker.record import log_event
@@ -27,7 +27,7 @@ LINGER_S = 0.3  # unready, and still listening: late requests get a 503 and not 
 def serve(settings: WorkerSettings, backend: Backend) -> int:
     """Blocks. 0 after a drain, 1 after a fault: a supervisor is to start another one.
 
-    Raises LaserError where the model cannot be loaded or the port is taken.
+    Raises why the model could not be loaded, or InvalidRequest for a port that is taken.
     """
     listening = _listen(settings)
     app = create_app(backend, settings)
@@ -36,7 +36,7 @@ def serve(settings: WorkerSettings, backend: Backend) -> int:
     log_event("start", settings=settings.redacted(), port=listening.getsockname()[1])
     asyncio.run(_run(server, worker, listening))
     log_event("end", fault=worker.health.fault())
-    if isinstance(worker.health.start_error, LaserError):
+    if worker.health.start_error:
         raise worker.health.start_error
     return 1 if worker.health.fault() else 0
 

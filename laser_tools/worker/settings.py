@@ -30,45 +30,56 @@ class WorkerSettings(BaseSettings):
         env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    host: str = Field("127.0.0.1", min_length=1, description="an address of this machine")
-    port: int = Field(8000, ge=0, le=65_535, description="a port, 0 (any) to 65535")
-    model: str = Field("pico", min_length=1, description="a model's name, folder or hub id")
-    device: str | None = Field(None, description="a device of torch's, such as cpu or cuda:0")
-    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
-        None, description="float32, float16 or bfloat16"
+    host: str = Field(default="127.0.0.1", min_length=1, description="an address of this machine")
+    port: int = Field(default=8000, ge=0, le=65_535, description="a port, 0 (any) to 65535")
+    model: str = Field(default="pico", min_length=1, description="a model's name, folder or hub id")
+    device: str | None = Field(
+        default=None, description="a device of torch's, such as cpu or cuda:0"
     )
-    revision: str | None = Field(None, description="a branch, tag or commit of the hub id")
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        default=None, description="float32, float16 or bfloat16"
+    )
+    revision: str | None = Field(default=None, description="a branch, tag or commit of the hub id")
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description=f"{_KEY_RULE}, separated by commas"
+        default=(), description=f"{_KEY_RULE}, separated by commas"
     )
-    api_key: SecretStr | None = Field(None, description=f"one of the {_KEY_RULE}")
+    api_key: SecretStr | None = Field(default=None, description=f"one of the {_KEY_RULE}")
 
-    max_body_bytes: int = Field(16 * 2**20, ge=2**16, description="a number of bytes from 65536")
-    max_image_bytes: int = Field(12 * 2**20, ge=2**10, description="a number of bytes from 1024")
+    max_body_bytes: int = Field(
+        default=16 * 2**20, ge=2**16, description="a number of bytes from 65536"
+    )
+    max_image_bytes: int = Field(
+        default=12 * 2**20, ge=2**10, description="a number of bytes from 1024"
+    )
     max_image_pixels: int = Field(
-        40_000_000, ge=784, le=160_000_000, description="a number of pixels, 784 to 160000000"
+        default=40_000_000,
+        ge=784,
+        le=160_000_000,
+        description="a number of pixels, 784 to 160000000",
     )
     max_image_side_px: int = Field(
-        16_384, ge=28, le=65_535, description="a number of pixels, 28 to 65535"
+        default=16_384, ge=28, le=65_535, description="a number of pixels, 28 to 65535"
     )
     image_store_bytes: int = Field(
-        512 * 2**20, ge=2**20, description="a number of bytes from 1048576"
+        default=512 * 2**20, ge=2**20, description="a number of bytes from 1048576"
     )
 
-    max_queued: int = Field(64, ge=1, le=100_000, description="a number from 1 to 100000")
-    max_batch_size: int = Field(16, ge=1, le=1024, description="a number from 1 to 1024")
+    max_queued: int = Field(default=64, ge=1, le=100_000, description="a number from 1 to 100000")
+    max_batch_size: int = Field(default=16, ge=1, le=1024, description="a number from 1 to 1024")
     max_wait_ms: float = Field(
-        5.0, ge=0, le=10_000, allow_inf_nan=False, description="0 to 10000 milliseconds"
+        default=5.0, ge=0, le=10_000, allow_inf_nan=False, description="0 to 10000 milliseconds"
     )
-    per_key_in_flight: int = Field(32, ge=1, description="a number from 1")
-    max_image_requests: int = Field(16, ge=1, le=1024, description="a number from 1 to 1024")
+    per_key_in_flight: int = Field(default=32, ge=1, description="a number from 1")
+    max_image_requests: int = Field(
+        default=64, ge=1, le=1024, description="a number from 1 to 1024"
+    )
 
-    default_deadline_s: Seconds = Field(60.0, description="a number of seconds above 0")
-    max_deadline_s: Seconds = Field(300.0, description="a number of seconds above 0")
-    body_timeout_s: Seconds = Field(30.0, description="a number of seconds above 0")
-    drain_s: Seconds = Field(30.0, description="a number of seconds above 0")
-    heartbeat_s: Seconds = Field(60.0, description="a number of seconds above 0")
+    default_deadline_s: Seconds = Field(default=60.0, description="a number of seconds above 0")
+    max_deadline_s: Seconds = Field(default=300.0, description="a number of seconds above 0")
+    body_timeout_s: Seconds = Field(default=30.0, description="a number of seconds above 0")
+    drain_s: Seconds = Field(default=30.0, description="a number of seconds above 0")
+    heartbeat_s: Seconds = Field(default=60.0, description="a number of seconds above 0")
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -219,7 +219,7 @@ async def raw(
         "server": ("127.0.0.1", 2),
         "state": {},
     }
-    await app(scope, receive, send)  # type: ignore[arg-type]
+    await app(scope, receive, send)
     return reply
 
 
