@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from laser_tools.worker.record import LIVEZ, record_of
+from laser_tools.worker.record import LIVEZ, path_of, record_of
 from laser_tools.worker.refusals import Unauthorised
 
 SCHEME = b"bearer "
@@ -23,7 +23,7 @@ class Auth:
         self._digests = [_digest(key.get_secret_value().encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != LIVEZ:
+        if scope["type"] == "http" and path_of(scope) != LIVEZ:
             record_of(scope).key = self._key_of(scope)
         await self.app(scope, receive, send)
 

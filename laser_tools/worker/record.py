@@ -77,7 +77,7 @@ def begin(scope: Scope) -> Record:
         id=_matching(_ID, header(scope, REQUEST_ID_HEADER)) or secrets.token_hex(8),
         trace=_matching(_TRACEPARENT, header(scope, "traceparent")),
         method=scope["method"] if scope["method"] in METHODS else OTHER,
-        route=route_of(scope["path"]),
+        route=route_of(path_of(scope)),
     )
     scope[_KEY] = record
     return record
@@ -86,6 +86,12 @@ def begin(scope: Scope) -> Record:
 def record_of(scope: Scope) -> Record:
     record: Record = scope[_KEY]
     return record
+
+
+def path_of(scope: Scope) -> str:
+    """The path as the router sees it: without the prefix under which the app is mounted."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def route_of(path: str) -> str:

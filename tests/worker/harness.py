@@ -187,6 +187,7 @@ async def raw(
     chunks: Sequence[bytes] = (b"",),
     hang_up: asyncio.Event | None = None,
     key: str | None = ALICE,
+    root: str = "",
 ) -> Reply:
     """One request as the server would hand it over; the caller stays until `hang_up`."""
     auth = [("authorization", f"Bearer {key}")] if key else []
@@ -213,7 +214,7 @@ async def raw(
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "root_path": "",
+        "root_path": root,
         "headers": [(name.encode(), _bytes(value)) for name, value in [*auth, *headers]],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),

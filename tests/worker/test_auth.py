@@ -77,6 +77,25 @@ async def test_anyone_may_ask_whether_it_lives() -> None:
         assert (await raw(home.app, "GET", "/livez", key=None)).status == 200
 
 
+async def test_a_mounted_worker_is_as_strict() -> None:
+    async with house(max_queued=1) as home:
+        await home.upload()
+        paths = ("/laser/livez", "/laser/readyz", "/laser/v1/answer", "/laser/nothing")
+        opened = [(await raw(home.app, "GET", p, key=None, root="/laser")).status for p in paths]
+        assert opened == [200, 401, 401, 401]
+        busy = await home.asking(sha256(png()), "slow")
+        asked = await raw(home.app, "POST", paths[2], headers=[JSON], chunks=(), root="/laser")
+        assert (asked.status, asked.code) == (503, "busy")
+        home.engine.gate.set()
+        assert (await busy).status_code == 200
+
+
+async def test_without_keys_everyone_is_let_in() -> None:
+    async with house(api_keys="") as home:
+        assert (await raw(home.app, "GET", "/readyz", key=None)).status == 200
+        assert (await raw(home.app, "GET", "/metrics", key="whatever")).status == 200
+
+
 async def test_a_websocket_is_closed() -> None:
     sent = []
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
 SCRIPTED = ("-m", "tests.worker.scripted_worker")
 PICO = ("-c", "import sys; from laser_tools import cli; sys.exit(cli.run(['serve']))")
 PATIENCE_S = 60
+ROOT = Path(__file__).parents[2]
 NAME = sha256(png())
 
 
@@ -31,7 +33,7 @@ class Process:
     def __init__(self, command: Sequence[str], variables: dict[str, str]) -> None:
         environment = {**os.environ, "LASER_API_KEYS": ALICE, "LASER_PORT": "0", **variables}
         self.popen = subprocess.Popen(
-            [sys.executable, *command], env=environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, *command], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
         self.lines: list[str] = []  # JSON
         self.sentences: list[str] = []  # for people
