@@ -81,6 +81,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         "pico train",
         "microscenes",
         "calibrate",
+        "serve",
     )
     for command in commands:
         assert "Usage: laser-tools " + command in out_of(capsys, [*command.split(), "--help"])

@@ -19,6 +19,8 @@ TORCH_FREE = (
     "laser_tools.queued_engine",
     "laser_tools.client",
     "laser_tools.wire",
+    "laser_tools.worker.local",
+    "laser_tools.worker.serve",
     "agents.zoom_then_ask",
 )
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "sklearn")

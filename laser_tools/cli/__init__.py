@@ -1,4 +1,4 @@
-"""`laser-tools`: ask, zoom, doctor, bench, train. Results on stdout, progress and errors on stderr.
+"""`laser-tools`: ask, zoom, doctor, bench, train, serve. Results on stdout, the rest on stderr.
 
 Exit codes: 0 done, 2 something the caller can mend (one sentence on stderr says what), 1 a fault
 of ours, or a check of the doctor's that failed, 130 interrupted. Torch is imported by the commands
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from laser_tools.cli import ask, bench, doctor, pico
+from laser_tools.cli import ask, bench, doctor, pico, serve
 from laser_tools.errors import LaserError
 
 TRACEBACK_VARIABLE = "LASER_TRACEBACK"  # set it to see where an internal error came from
@@ -31,6 +31,7 @@ ask.register(app)
 doctor.register(app)
 bench.register(app)
 pico.register(app)
+serve.register(app)
 
 
 def _show_version(wanted: bool) -> None:

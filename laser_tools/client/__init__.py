@@ -1,4 +1,4 @@
-"""The worker's client: `WorkerClient` answers like a `LocalEngine`, over HTTP, and needs no torch."""
+"""The worker's client: `WorkerClient` answers as a `LocalEngine` does, over HTTP, without torch."""
 
 from laser_tools.client.worker_client import WorkerClient
 

@@ -1,0 +1,82 @@
+"""`laser-tools serve`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from laser_tools.cli import console
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on, 0 = any; default: 8000.")]
+Model = Annotated[
+    str | None, typer.Option(help="Model's name, folder or cached hub id; default: pico.")
+]
+MaxQueued = Annotated[
+    int | None, typer.Option(help="Questions that may wait or run at once; default: 64.")
+]
+MaxBatch = Annotated[
+    int | None, typer.Option("--max-batch-size", help="Questions in one batch; default: 16.")
+]
+MaxWait = Annotated[
+    float | None, typer.Option(help="How long a question waits for others; default: 5 ms.")
+]
+Drain = Annotated[
+    float | None, typer.Option(help="Seconds that SIGTERM leaves to what is in flight; 30.")
+]
+CheckOnly = Annotated[
+    bool, typer.Option("--check", help="Show the configuration, keys left out, and end.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(serve)
+
+
+def serve(
+    model: Model = None,
+    host: Host = None,
+    port: Port = None,
+    device: console.Device = None,
+    dtype: console.Dtype = None,
+    revision: console.Revision = None,
+    max_queued: MaxQueued = None,
+    max_batch_size: MaxBatch = None,
+    max_wait_ms: MaxWait = None,
+    drain_s: Drain = None,
+    check: CheckOnly = False,
+) -> None:
+    """Serve MODEL over HTTP. Every setting is also a variable, LASER_PORT and so on.
+
+    Keys come from LASER_API_KEYS alone: other users of a machine can read command lines.
+    """
+    console.require("Serving a model", "server")
+    from laser_tools.worker.settings import worker_settings
+
+    settings = worker_settings(
+        model=model, host=host, port=port, device=device, dtype=dtype, revision=revision,
+        max_queued=max_queued, max_batch_size=max_batch_size, max_wait_ms=max_wait_ms,
+        drain_s=drain_s,
+    )  # fmt: skip
+    if check:
+        typer.echo(json.dumps(settings.redacted(), indent=2))
+        return
+    from laser_tools.worker.local import local_backend
+    from laser_tools.worker.serve import log_to_stderr, serve
+
+    log_to_stderr()
+    if serve(settings, local_backend(settings)):
+        _end_now()
+
+
+def _end_now() -> None:
+    """A model thread that hangs in a driver would also hang the interpreter's own way out."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(1)

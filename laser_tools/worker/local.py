@@ -1,0 +1,146 @@
+"""The model in this process, behind the queue that batches for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from threading import Thread
+from typing import Any, TypeVar
+
+from laser_tools.errors import DeadlineExceeded, InvalidRequest, MissingExtra, ModelUnavailable
+from laser_tools.protocol import StoppableEngine
+from laser_tools.queued_engine import QueuedEngine
+from laser_tools.request_queue import QueueNumbers
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.stop import within
+from laser_tools.worker.settings import WorkerSettings
+from laser_tools.worker.watch import WatchedEngine, lost
+
+T = TypeVar("T")
+
+EMPTY = QueueNumbers(queue_depth=0, in_flight=0, batch_sizes=(), waits_s=())
+
+
+class LocalBackend:
+    """`Backend` over the engine that `load` makes, in a thread, at the start."""
+
+    def __init__(self, settings: WorkerSettings, load: Callable[[], StoppableEngine]) -> None:
+        self._settings = settings
+        self._load = load
+        self._engine: WatchedEngine | None = None
+        self._queue: QueuedEngine | None = None
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._abandoned = False
+
+    async def start(self) -> None:
+        settings = self._settings
+        self._engine = WatchedEngine(await asyncio.to_thread(self._load))
+        self._queue = QueuedEngine(
+            self._engine,
+            max_batch_size=settings.max_batch_size,
+            max_wait_ms=settings.max_wait_ms,
+            max_queued=settings.max_queued,
+        )
+
+    async def stop(self) -> None:
+        """Drains for at most `drain_s`; an engine that is lost is not waited for."""
+        if self._queue is None or self.fault():
+            return
+        # A daemon: a thread of asyncio's pool would keep the process alive if the model hangs.
+        closing = Thread(target=self._queue.close, name="laser-close", daemon=True)
+        closing.start()
+        end_s = asyncio.get_running_loop().time() + self._settings.drain_s
+        while closing.is_alive() and asyncio.get_running_loop().time() < end_s:
+            await asyncio.sleep(0.01)
+
+    async def answer(self, request: AnswerRequest, deadline_s: float) -> GroundedAnswer:
+        queue = self._running()
+        return await self._ask(queue.aanswer([request], within(deadline_s)), deadline_s)
+
+    async def zoom(self, request: ZoomRequest, deadline_s: float) -> ZoomResult:
+        queue = self._running()
+        return await self._ask(queue.azoom([request], within(deadline_s)), deadline_s)
+
+    def numbers(self) -> QueueNumbers:
+        return self._queue.numbers() if self._queue else EMPTY
+
+    def fault(self) -> str | None:
+        if self._engine is not None and self._engine.fault:
+            return self._engine.fault
+        return "abandoned" if self._abandoned else None
+
+    def heartbeat_age_s(self) -> float:
+        return self._engine.heartbeat_age_s() if self._engine else 0.0
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        for waiting in self._waiting:
+            waiting.cancel()
+
+    def _running(self) -> QueuedEngine:
+        if self._queue is None:
+            raise ModelUnavailable("The model is being loaded. Try again soon.")
+        if self.fault():
+            raise lost()
+        return self._queue
+
+    async def _ask(self, call: Coroutine[Any, Any, list[T]], deadline_s: float) -> T:
+        """The one result. The deadline also holds here: a model may not ask in time."""
+        waiting = asyncio.ensure_future(call)
+        self._waiting.add(waiting)
+        try:
+            async with asyncio.timeout(deadline_s):
+                return (await waiting)[0]
+        except TimeoutError:
+            raise DeadlineExceeded(deadline_s) from None
+        except asyncio.CancelledError:
+            if self._abandoned and not _is_cancelled():
+                raise lost() from None
+            raise
+        finally:
+            waiting.cancel()
+            self._waiting.discard(waiting)
+
+
+def local_backend(settings: WorkerSettings) -> LocalBackend:
+    """The backend of `laser-tools serve`."""
+    return LocalBackend(settings, lambda: load_engine(settings))
+
+
+def load_engine(settings: WorkerSettings) -> StoppableEngine:
+    """The model that the settings name. Raises ModelUnavailable, InvalidRequest, MissingExtra."""
+    try:
+        import torch
+        from transformers.utils import logging
+
+        from laser_tools.engine import LocalEngine
+    except ModuleNotFoundError as error:
+        raise MissingExtra("Running a model in this process", "engine") from error
+    logging.disable_progress_bar()
+    if settings.device is not None:
+        _check_device(settings.device)
+    engine = LocalEngine.from_pretrained(
+        settings.model,
+        device=settings.device,
+        dtype=None if settings.dtype is None else getattr(torch, settings.dtype),
+        revision=settings.revision,
+    )
+    return replace(engine, batch_size=settings.max_batch_size)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # no such name; torch was built without that backend
+        raise InvalidRequest(
+            "LASER_DEVICE (--device) must be a device that torch can use on this machine."
+        ) from None
+
+
+def _is_cancelled() -> bool:
+    """Whether it is our own caller who has gone, not the request that was given up."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,125 @@
+"""Run a worker until it is told to end, or must: uvicorn, logs, signals, the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from laser_tools.errors import InvalidRequest
+from laser_tools.worker.app import create_app
+from laser_tools.worker.backend import Backend
+from laser_tools.worker.record import log_event
+from laser_tools.worker.settings import WorkerSettings
+from laser_tools.worker.worker import Worker
+
+MAX_HEADER_BYTES = 16 * 2**10
+KEEP_ALIVE_S = 15
+LOOK_S = 0.05
+LINGER_S = 0.3  # unready, and still listening: late requests get a 503 and not a closed port
+
+
+def serve(settings: WorkerSettings, backend: Backend) -> int:
+    """Blocks. 0 after a drain, 1 after a fault: a supervisor is to start another one.
+
+    Raises why the model could not be loaded, or InvalidRequest for a port that is taken.
+    """
+    listening = _listen(settings)
+    app = create_app(backend, settings)
+    worker: Worker = app.state.worker
+    server = Server(_config(app, settings), worker)
+    log_event("start", settings=settings.redacted(), port=listening.getsockname()[1])
+    asyncio.run(_run(server, worker, listening))
+    log_event("end", fault=worker.health.fault())
+    if worker.health.start_error:
+        raise worker.health.start_error
+    return 1 if worker.health.fault() else 0
+
+
+class Server(uvicorn.Server):
+    """Ends when the worker has drained. (uvicorn itself would close the port first.)"""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self._worker = worker
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second ends. The exit code is ours, not the signal's."""
+        if self._worker.health.draining:
+            self.should_exit = self.force_exit = True
+        self._worker.health.draining = True
+
+
+async def _run(server: Server, worker: Worker, listening: socket.socket) -> None:
+    ending = asyncio.create_task(_end(server, worker))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        ending.cancel()
+
+
+async def _end(server: Server, worker: Worker) -> None:
+    """Wait for the reason to end, then for what is in flight."""
+    health, gate = worker.health, worker.gate
+    while not (health.draining or health.fault()):
+        await asyncio.sleep(LOOK_S)
+    log_event("drain", in_flight=gate.in_flight, fault=health.fault())
+    await asyncio.sleep(LINGER_S)
+    try:
+        async with asyncio.timeout(worker.settings.drain_s):
+            while gate.in_flight and not health.fault():
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        log_event("drain_timeout", in_flight=gate.in_flight)
+    server.should_exit = True
+
+
+def _config(app: object, settings: WorkerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # the journal's lines hold less of the caller's
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=1,  # what is in flight has had its time by then
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+
+
+def _listen(settings: WorkerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=256)
+    except OSError:
+        raise InvalidRequest(
+            "LASER_HOST and LASER_PORT (--host, --port) must be an address of this machine and a "
+            "port that is free."
+        ) from None
+
+
+class JsonLines(logging.Formatter):
+    """Our lines as they are. Of others' their kind only: their text may hold a request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.name == "laser_tools.worker":
+            return str(record.msg)
+        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        seen = {"event": "log", "logger": record.name, "level": record.levelname, "error": error}
+        return json.dumps(seen)
+
+
+def log_to_stderr() -> None:
+    """One JSON object a line; warnings of libraries, and everything of ours."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("laser_tools.worker").setLevel(logging.INFO)
