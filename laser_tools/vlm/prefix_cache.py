@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
+from laser_tools.vlm.weights_state import WeightsState
+
 Key = tuple[tuple[tuple[int, ...], bytes], ...]
 """Per image of a prompt so far: the text tokens in front of it, and the digest of its pixels."""
 
@@ -35,6 +37,7 @@ class PrefixCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.nbytes = 0
+        self._weights: WeightsState = ()
         self._segments: OrderedDict[Key, Segment] = OrderedDict()
 
     def __len__(self) -> int:
@@ -55,6 +58,12 @@ class PrefixCache:
         while self.nbytes > self.max_bytes:
             _, oldest = self._segments.popitem(last=False)
             self.nbytes -= oldest.nbytes
+
+    def hold_for(self, weights: WeightsState) -> None:
+        """Go on with the model's present weights: what others have made is of no use."""
+        if weights != self._weights:
+            self.clear()
+            self._weights = weights
 
     def clear(self) -> None:
         """Keep nothing of what is kept."""

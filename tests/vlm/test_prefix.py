@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -134,6 +135,32 @@ def test_only_the_callers_images_are_kept() -> None:
     nothing = replace(vlm, prefix_cache_bytes=0)
     prefilled(Session(nothing, [IMAGE]), PROMPTS)
     assert len(nothing.prefixes) == 0
+
+
+def round_trip(model: torch.nn.Module) -> None:
+    """Weights rounded to bfloat16."""
+    model.to(torch.bfloat16).to(torch.float32)
+
+
+def nudge(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)
+
+
+@TOYS
+@pytest.mark.parametrize("change", [round_trip, nudge])
+def test_changed_weights_go_on_from_nothing_old(
+    toy: Callable[[], VLM], change: Callable[[torch.nn.Module], None]
+) -> None:
+    vlm = replace(toy(), model=deepcopy(toy().model))
+    prefilled(Session(vlm, [IMAGE]), PROMPTS[:2])
+    change(vlm.model)
+    session = Session(vlm, [IMAGE])
+    shared = prefilled(session, PROMPTS[:2])
+    assert session.hits(IMAGE) == 0
+    whole = logits(vlm, encode(vlm, PROMPTS[:2]))
+    torch.testing.assert_close(logits(vlm, shared), whole, atol=1e-4, rtol=0)
 
 
 def test_another_beginning_is_another_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
