@@ -37,7 +37,7 @@ from laser_tools.vlm.session import Session
 Inputs = Mapping[str, Tensor]
 
 TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
-PIXELS = "pixel_values"
+PIXELS = frozenset({"pixel_values", "pixel_attention_mask"})
 
 
 @dataclass(frozen=True)
@@ -208,14 +208,29 @@ def _image_inputs(inputs: Inputs) -> dict[str, Tensor]:
 
 def _facts(inputs: Inputs) -> dict[str, Tensor]:
     """What is left of an image's inputs once it is prefilled: its grid, where it has one."""
-    return {name: value for name, value in _image_inputs(inputs).items() if name != PIXELS}
+    return {name: value for name, value in _image_inputs(inputs).items() if name not in PIXELS}
 
 
 def _joined(images: Sequence[Inputs]) -> dict[str, Tensor]:
     """What the processor says of several images, as it says it of a batch."""
     if len(images) == 1:
         return dict(images[0])  # a copy of all pixels would be the largest tensor of the pass
-    return {name: torch.cat([image[name] for image in images]) for name in images[0]}
+    return {name: _batched([image[name] for image in images]) for name in images[0]}
+
+
+def _batched(values: Sequence[Tensor]) -> Tensor:
+    """One behind the other; images of fewer tiles have empty ones behind them, as in a batch."""
+    largest = [max(sizes) for sizes in zip(*(one.shape[1:] for one in values), strict=True)]
+    return torch.cat([_filled(one, [len(one), *largest]) for one in values])
+
+
+def _filled(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """`value` at the beginning of zeros of that shape."""
+    if list(value.shape) == list(shape):
+        return value
+    filled = value.new_zeros(*shape)
+    filled[tuple(slice(n) for n in value.shape)] = value
+    return filled
 
 
 def _held(session: Session, key: Key) -> Segment:
