@@ -42,7 +42,7 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Setup:
-    """What to measure. `questions` (image, question) are for the mean ratio with the options as they are."""
+    """What to measure. `questions` (image, question) are for the mean ratio, gated as `options`."""
 
     visual_tokens: tuple[int, ...] = (576,)
     batches: tuple[int, ...] = (1, 4, 16)
@@ -130,7 +130,7 @@ def _second_question_ratio(vlm: VLM, scene: Scene, repeats: int) -> float | None
 
 
 def _mean_ratio(vlm: VLM, setup: Setup) -> float | None:
-    """Mean seconds over the questions, through the options' gate if they set one, over those of stock `generate`."""
+    """Mean seconds over the questions, gated as the options say, over those of `generate`."""
     spent = {"laser": 0.0, "plain": 0.0}
     for image, question in setup.questions:
         one = scene(vlm, image, question, setup.options, setup.max_new_tokens)

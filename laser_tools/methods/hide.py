@@ -25,7 +25,7 @@ from laser_tools.vlm.prompts import Encoded, visual_positions
 
 
 def hides_keys(vlm: VLM, options: LaserOptions) -> bool:
-    """Whether the negative view hides keys; `negative="auto"` does so where the family allows it."""
+    """Whether the negative view hides keys; "auto" does where the family shares prefixes."""
     if options.negative == "auto":
         return vlm.family.prefix_sharing
     return options.negative == "keys"
