@@ -21,7 +21,11 @@ def weights_state(model: nn.Module) -> WeightsState:
     accelerate brings those in layer by layer, each time anew) are left out.
     """
     named = ((name, one) for name, one in model.named_parameters() if not one.is_meta)
-    return tuple((name, StorageWeakRef(one.untyped_storage()), _writes(one)) for name, one in named)
+    return tuple((name, _memory(one), _writes(one)) for name, one in named)
+
+
+def _memory(parameter: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(parameter.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def _writes(parameter: Tensor) -> int:

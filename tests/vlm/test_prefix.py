@@ -138,6 +138,16 @@ def test_an_image_is_prefilled_once(
     assert session.hits(IMAGE) == 0
 
 
+@TOYS
+def test_a_prefix_keeps_no_more_memory_alive_than_its_bytes(toy: Callable[[], VLM]) -> None:
+    """Not the batch that it was made in, nor what stood before it."""
+    for row in prefilled(Session(fresh(toy())), PROMPTS).past:
+        for segment in row:
+            states = [one for pair in segment.states for one in pair]
+            assert all(one.untyped_storage().nbytes() == one.nbytes for one in states)
+            assert segment.nbytes > sum(one.nbytes for one in states)
+
+
 def test_only_the_callers_images_are_kept() -> None:
     vlm = fresh(toy_llava())
     prefilled(Session(vlm, [IMAGE]), PROMPTS)
