@@ -16,7 +16,7 @@ Aggregate = Literal["mean", "max"]
 BoxRule = Literal["bounding", "centre", "component", "cover"]
 View = Literal["crop", "image+crop"]
 MaskFill = Literal["mean", "zero"]
-Negative = Literal["pixels", "keys"]
+Negative = Literal["pixels", "keys", "auto"]
 
 
 class LaserOptions(Frozen):
@@ -48,7 +48,9 @@ class LaserOptions(Frozen):
     view: View = "image+crop"  # the crop replaces the image, or follows it in the prompt
 
     # Negative view (eq. 7) and VAT decoding (eqs. 10-11)
-    negative: Negative = "pixels"  # paint the patches over, or hide their keys from what follows
+    # "pixels" paints the patches over and encodes again (the paper); "keys" hides their tokens from
+    # what follows, and needs a family that shares prefixes; "auto" is keys there, pixels elsewhere
+    negative: Negative = "pixels"
     mask_fill: MaskFill = "mean"  # the image's mean colour | black
     alpha: float = 0.5  # s = z+ + alpha (z+ - z-)
     beta: float | None = Field(default=None, gt=0.0, le=1.0)  # cut-off of VCD, arXiv 2311.16922

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -104,12 +105,8 @@ def test_a_model_that_breaks_down_fails_and_is_left_as_it_was(
 
 
 def test_half_precision_has_its_own_tolerance() -> None:
-    vlm = toy_llava()
-    try:
-        vlm.model.to(torch.bfloat16)
-        found = {check.name: check for check in examine(vlm)}
-    finally:
-        vlm.model.to(torch.float32)
+    vlm = replace(toy_llava(), model=deepcopy(toy_llava().model).to(torch.bfloat16))
+    found = {check.name: check for check in examine(vlm)}
     assert "allowed: 5e-02" in found["prefix"].finding
     assert found["rows"].verdict == found["logits"].verdict == found["prefix"].verdict == "pass"
 

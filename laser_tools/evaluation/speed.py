@@ -42,7 +42,7 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Setup:
-    """What to measure. `questions` (image, question) are for the mean ratio with the gate on."""
+    """What to measure. `questions` (image, question) are for the mean ratio, gated as `options`."""
 
     visual_tokens: tuple[int, ...] = (576,)
     batches: tuple[int, ...] = (1, 4, 16)
@@ -130,7 +130,7 @@ def _second_question_ratio(vlm: VLM, scene: Scene, repeats: int) -> float | None
 
 
 def _mean_ratio(vlm: VLM, setup: Setup) -> float | None:
-    """Mean seconds over the questions, through the gate, over those of stock `generate`."""
+    """Mean seconds over the questions, gated as the options say, over those of `generate`."""
     spent = {"laser": 0.0, "plain": 0.0}
     for image, question in setup.questions:
         one = scene(vlm, image, question, setup.options, setup.max_new_tokens)
@@ -196,16 +196,11 @@ def _request(
 
 def _timed(vlm: VLM, run: Callable[[], T]) -> tuple[T, float]:
     """The result and its seconds; a GPU is waited for before and after."""
-    _wait(vlm)
+    vlm.synchronize()
     start = time.perf_counter()
     result = run()
-    _wait(vlm)
+    vlm.synchronize()
     return result, time.perf_counter() - start
-
-
-def _wait(vlm: VLM) -> None:
-    if vlm.device.type == "cuda":
-        torch.cuda.synchronize(vlm.device)
 
 
 def _fitting(run: Callable[[], T]) -> T | None:

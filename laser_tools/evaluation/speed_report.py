@@ -29,7 +29,7 @@ class SizeReport(Frozen):
 
     image_size: tuple[int, int]  # px
     seconds: dict[str, float | None]  # medians of one question asked alone
-    ratio_to_plain: dict[str, float | None]  # by route; `mean` is over questions, with the gate
+    ratio_to_plain: dict[str, float | None]  # by route; `mean` is over questions, gated or not
     ratio_to_naive: float | None  # verify / naive
     second_question_ratio: float | None  # plain on the same image again / plain the first time
     peak_memory_ratio: float | None  # direct, which captures, / plain, which does not

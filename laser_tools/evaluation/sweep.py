@@ -31,7 +31,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "box_rule": ("bounding", "centre", "component", "cover"),
     "crop_ratio": (0.35, 0.5, 0.65),
     "view": ("crop", "image+crop"),
-    "negative": ("pixels", "keys"),
+    "negative": ("pixels", "keys", "auto"),
     "mask_fill": ("mean", "zero"),
     "alpha": (0.0, 0.5, 1.0, 2.0),
     "beta": (None, 0.1, 0.3),

@@ -19,7 +19,9 @@ class Clock:
     So a request that is answered directly does not pay for the crops of its neighbours.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, wait: Callable[[], None] = lambda: None) -> None:
+        """`wait` returns once the device has done what it was given so far."""
+        self._wait = wait
         self._started = perf_counter()
         self._seconds = [dict.fromkeys(STAGES, 0.0) for _ in range(n)]
 
@@ -36,10 +38,12 @@ class Clock:
 
     @contextmanager
     def _measure(self, items: tuple[int, ...], stage: str) -> Iterator[None]:
+        self._wait()
         started = perf_counter()
         try:
             yield
         finally:
+            self._wait()
             share = (perf_counter() - started) / max(len(items), 1)
             for item in items:
                 self._seconds[item][stage] += share

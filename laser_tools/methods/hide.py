@@ -24,6 +24,13 @@ from laser_tools.vlm.prefix_cache import Segment
 from laser_tools.vlm.prompts import Encoded, visual_positions
 
 
+def hides_keys(vlm: VLM, options: LaserOptions) -> bool:
+    """Whether the negative view hides keys; "auto" does where the family shares prefixes."""
+    if options.negative == "auto":
+        return vlm.family.prefix_sharing
+    return options.negative == "keys"
+
+
 def with_hidden_keys(
     vlm: VLM, encoded: Encoded, regions: Sequence[Region], options: LaserOptions
 ) -> Encoded:
@@ -33,7 +40,9 @@ def with_hidden_keys(
     no prefixes: in a full pass the image's own tokens would not see the hidden ones either.
     """
     if not encoded.past:
-        raise InvalidRequest("This model needs negative='pixels': it cannot hide visual tokens.")
+        raise InvalidRequest(
+            "This model cannot hide visual tokens: it needs negative='pixels' or 'auto'."
+        )
     mask, visual = encoded.inputs["attention_mask"].clone(), visual_positions(vlm, encoded)
     for row, region in enumerate(regions, start=len(regions)):
         hidden = hidden_tokens(vlm, encoded, row, region, options).to(mask.device)
@@ -64,4 +73,8 @@ def _hidden_in(
     h, w = layout.tokens.shape
     hidden = torch.zeros(n_tokens, dtype=torch.bool)
     hidden[layout.tokens] = covered_cells(region.masked, (h, w), frame)
+    if layout.overview is not None:
+        h, w = layout.overview.shape
+        whole = Box(x0=dx, y0=dy, x1=image.width + dx, y1=image.height + dy)
+        hidden[layout.overview] |= covered_cells(region.masked, (h, w), whole)
     return hidden

@@ -14,7 +14,7 @@ from torch import Tensor
 from laser_tools.grounding.regions import Region, find_region, find_regions, region_of_box
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.clock import Clock, Timer
-from laser_tools.methods.hide import with_hidden_keys
+from laser_tools.methods.hide import hides_keys, with_hidden_keys
 from laser_tools.methods.localise import (
     AttentionMaps,
     find_maps,
@@ -64,7 +64,7 @@ def answer(
     should_stop: ShouldStop = never,
 ) -> list[GroundedAnswer]:
     """Answers with evidence. A request with a `box` looks there, and is not localised."""
-    clock = Clock(len(requests))
+    clock = Clock(len(requests), vlm.synchronize)
     session = Session(vlm, [request.image for request in requests], should_stop)
     cases = [_Case(i, request) for i, request in enumerate(requests)]
     asked = [case for case in cases if case.request.box is None]
@@ -88,7 +88,7 @@ def zoom(
     should_stop: ShouldStop = never,
 ) -> list[ZoomResult]:
     """Where to look for each `what`; no regions where the query changed nothing."""
-    clock = Clock(len(requests))
+    clock = Clock(len(requests), vlm.synchronize)
     timer = clock.of(range(len(requests)))
     images = [request.image for request in requests]
     questions = [zoom_question(request.what, options) for request in requests]
@@ -197,8 +197,8 @@ def _zoom(session: Session, cases: Sequence[_Case], options: LaserOptions, clock
 def _verify(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
     """Crop against crop without its evidence, fused token by token (eqs. 10-11)."""
     positive = _views(cases, options, clock)
-    painted = options.negative == "pixels"
-    negative = _views(cases, options, clock, negative=True) if painted else positive
+    hidden = hides_keys(session.vlm, options)
+    negative = positive if hidden else _views(cases, options, clock, negative=True)
     fusion = VATFusion(options.alpha, options.beta)
     _decode(session, cases, positive + negative, "verify", options, clock, fusion)
 
@@ -243,7 +243,7 @@ def _decode(
     timer = _timer(clock, cases)
     with timer("encode"):
         encoded = prefilled(session, prompts)
-        if fusion is not None and options.negative == "keys":
+        if fusion is not None and hides_keys(session.vlm, options):
             regions = [case.region for case in cases if case.region]
             encoded = with_hidden_keys(session.vlm, encoded, regions, options)
     with timer("decode"):

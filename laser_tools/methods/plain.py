@@ -25,7 +25,7 @@ def answer(
     should_stop: ShouldStop = never,
 ) -> list[GroundedAnswer]:
     """Answers from the whole image, without localisation: route `plain`, no evidence."""
-    clock = Clock(len(requests))
+    clock = Clock(len(requests), vlm.synchronize)
     timer = clock.of(range(len(requests)))
     images = [request.image for request in requests]
     session = Session(vlm, images, should_stop)

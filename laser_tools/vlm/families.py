@@ -69,18 +69,18 @@ def answer_en(placeholder: str, n_images: int, text: str) -> str:
 
 UNLISTED = Family(layouts.by_guess, unshareable="nobody tried it", listed=False)
 
-TILED = "its tiles are not prefilled image by image"
+ALONE = "an image is cut into other tiles when it is alone in its prompt than beside another"
 
 FAMILIES: dict[str, Family] = {
     "llava": Family(layouts.one_grid),
-    "llava_next": Family(layouts.anyres, unshareable=TILED),
-    "llava_onevision": Family(layouts.anyres, unshareable=TILED),
+    "llava_next": Family(layouts.anyres),
+    "llava_onevision": Family(layouts.anyres, unshareable=ALONE),
     "qwen2_vl": Family(layouts.merged_grid, positions=mrope),
     "qwen2_5_vl": Family(layouts.merged_grid, positions=mrope),
     "qwen3_vl": Family(layouts.merged_grid, positions=mrope),
-    "internvl": Family(layouts.canvas, unshareable=TILED),
-    "idefics3": Family(layouts.split, unshareable=TILED),
-    "smolvlm": Family(layouts.split, unshareable=TILED),
+    "internvl": Family(layouts.canvas),
+    "idefics3": Family(layouts.split),
+    "smolvlm": Family(layouts.split),
     "gemma3": Family(layouts.first_overview, unshareable="its image tokens see each other"),
     "paligemma": Family(
         layouts.one_grid,

@@ -7,7 +7,7 @@ differently is refused with one sentence, never given a wrong map.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, isqrt, sqrt
 
 import torch
@@ -28,10 +28,12 @@ class TokenLayout:
 
     `tokens` (h, w) indexes the image's visual tokens in the order of the prompt. A token that is
     not in it (the overview where there are tiles, the end of a row) has no place on the map.
+    `overview` indexes likewise the grid over the whole image that is there beside the tiles.
     """
 
     tokens: Tensor  # (h, w), long
     box: Box
+    overview: Tensor | None = None  # (h', w'), long
 
     def place(self, values: Tensor) -> Tensor:
         """Values per visual token (..., N) -> a map (..., h, w)."""
@@ -101,7 +103,7 @@ def anyres(image: ImageTokens) -> TokenLayout:
 
     An image so thin that no row or column of it is left has the overview only.
     """
-    tile = image.inputs["pixel_values"].shape[-1]  # px
+    tile = _tile_px(image.rules)
     side = _anyres_side(image.processor, tile)
     resolution = select_best_resolution(image.size[::-1], image.rules.image_grid_pinpoints)
     full_hw = resolution[0] * side // tile, resolution[1] * side // tile  # tokens, with padding
@@ -111,7 +113,8 @@ def anyres(image: ImageTokens) -> TokenLayout:
     if h * w == 0:
         return _checked(image, _block(0, side, side), _whole(image.size), fits)
     tiles = _block(side * side, h, w, step=w + 1)
-    return _checked(image, tiles, _unpadded(full_hw, pad_hw, image.size), fits)
+    layout = _checked(image, tiles, _unpadded(full_hw, pad_hw, image.size), fits)
+    return replace(layout, overview=_block(0, side, side))
 
 
 def by_guess(image: ImageTokens) -> TokenLayout:
@@ -145,7 +148,10 @@ def _tiled(image: ImageTokens, rows: int, columns: int, side: int) -> TokenLayou
     tokens = torch.arange(n_tiles * side * side).view(rows, columns, side, side)
     grid = tokens.transpose(1, 2).reshape(rows * side, columns * side)
     n_images = n_tiles + (n_tiles > 1)
-    return _checked(image, grid, _whole(image.size), image.n_tokens == n_images * side * side)
+    fits = image.n_tokens == n_images * side * side
+    layout = _checked(image, grid, _whole(image.size), fits)
+    overview = _block(n_tiles * side * side, side, side) if n_tiles > 1 else None
+    return replace(layout, overview=overview)
 
 
 def _split_tiles(rules: BaseImageProcessor, size: tuple[int, int]) -> tuple[int, int]:
@@ -171,6 +177,13 @@ def _scaled(size: tuple[int, int], longest: int, *, even: bool) -> tuple[int, in
     other = int(longest / ratio) if wide else int(longest * ratio)
     other = max(other + (other % 2 if even else 0), 1)
     return (longest, other) if wide else (other, longest)
+
+
+def _tile_px(rules: BaseImageProcessor) -> int:
+    """The side of a tile as LLaVA's image processors cut it."""
+    size = getattr(rules, "crop_size", None) or rules.size
+    side: int = size.get("height") or size["shortest_edge"]
+    return side
 
 
 def _anyres_side(processor: ProcessorMixin, tile: int) -> int:

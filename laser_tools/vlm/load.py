@@ -63,6 +63,11 @@ class VLM:
         device: torch.device = self.model.device
         return device
 
+    def synchronize(self) -> None:
+        """Wait until a GPU has done what it was given; a CPU always has."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
 
 def load_vlm(
     model: str | Path = "pico",

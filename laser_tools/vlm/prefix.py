@@ -20,7 +20,8 @@ from transformers import DynamicCache
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix_cache import Key, Segment, key_values
+from laser_tools.vlm.prefix_cache import Key, KeyValue, Segment
+from laser_tools.vlm.prefix_layers import key_values
 from laser_tools.vlm.prompts import (
     Encoded,
     Prompt,
@@ -36,7 +37,7 @@ from laser_tools.vlm.session import Session
 Inputs = Mapping[str, Tensor]
 
 TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
-PIXELS = "pixel_values"
+PIXELS = frozenset({"pixel_values", "pixel_attention_mask"})
 
 
 @dataclass(frozen=True)
@@ -147,16 +148,28 @@ def _prefill(
     inputs = rest(packed, cache.get_seq_length())
     with torch.inference_mode():
         session.vlm.model(**inputs, **_joined(images), past_key_values=cache, logits_to_keep=1)
-    for index, ((key, row), image) in enumerate(zip(missing.items(), images, strict=True)):
-        start, stop = row.span(depth)
-        states = _last_states(cache, index, stop - start)
-        session.put(key, Segment(row.input_ids[start:stop], states, _facts(image)))
+    spans = [row.span(depth) for row in todo]
+    states = _last_states(cache, [stop - start for start, stop in spans])
+    for (key, row), span, image, one in zip(missing.items(), spans, images, states, strict=True):
+        session.put(key, Segment(row.input_ids[slice(*span)], one, _facts(image)))
 
 
-def _last_states(cache: DynamicCache, row: int, n_tokens: int) -> Tensor:
-    """Keys and values of a row's last tokens, (L, 2, H_kv, T, D), in memory of their own."""
-    pairs = [(keys[row, :, -n_tokens:], values[row, :, -n_tokens:]) for keys, values, *_ in cache]
-    return torch.stack([torch.stack(pair) for pair in pairs])
+def _last_states(cache: DynamicCache, n_tokens: Sequence[int]) -> list[tuple[KeyValue, ...]]:
+    """Per row the keys and values of its last tokens, by layer. The cache is used up."""
+    layers: list[list[KeyValue]] = []
+    while cache.layers:
+        layer = cache.layers.pop(0)  # so that its memory is free once the rows have theirs
+        both = layer.keys, layer.values
+        pairs = [[one[row, :, -n:] for one in both] for row, n in enumerate(n_tokens)]
+        layers.append([(_own(keys), _own(values)) for keys, values in pairs])
+    return list(zip(*layers, strict=True))
+
+
+def _own(view: Tensor) -> Tensor:
+    """The same numbers in memory of their own: a copy, unless all the memory is theirs."""
+    if view.untyped_storage().nbytes() == view.nbytes:
+        return view
+    return view.clone(memory_format=torch.contiguous_format)
 
 
 def _longest(rows: Sequence[_Row], depth: int) -> int:
@@ -195,12 +208,29 @@ def _image_inputs(inputs: Inputs) -> dict[str, Tensor]:
 
 def _facts(inputs: Inputs) -> dict[str, Tensor]:
     """What is left of an image's inputs once it is prefilled: its grid, where it has one."""
-    return {name: value for name, value in _image_inputs(inputs).items() if name != PIXELS}
+    return {name: value for name, value in _image_inputs(inputs).items() if name not in PIXELS}
 
 
 def _joined(images: Sequence[Inputs]) -> dict[str, Tensor]:
     """What the processor says of several images, as it says it of a batch."""
-    return {name: torch.cat([image[name] for image in images]) for name in images[0]}
+    if len(images) == 1:
+        return dict(images[0])  # a copy of all pixels would be the largest tensor of the pass
+    return {name: _batched([image[name] for image in images]) for name in images[0]}
+
+
+def _batched(values: Sequence[Tensor]) -> Tensor:
+    """One behind the other; images of fewer tiles have empty ones behind them, as in a batch."""
+    largest = [max(sizes) for sizes in zip(*(one.shape[1:] for one in values), strict=True)]
+    return torch.cat([_filled(one, [len(one), *largest]) for one in values])
+
+
+def _filled(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """`value` at the beginning of zeros of that shape."""
+    if list(value.shape) == list(shape):
+        return value
+    filled = value.new_zeros(*shape)
+    filled[tuple(slice(n) for n in value.shape)] = value
+    return filled
 
 
 def _held(session: Session, key: Key) -> Segment:

@@ -14,7 +14,8 @@ from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.vlm.families import PromptRule
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix_cache import Segment, key_values
+from laser_tools.vlm.prefix_cache import Segment
+from laser_tools.vlm.prefix_layers import key_values, key_values_once
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ class Encoded:
 
     def past_key_values(self, max_new_tokens: int = 0) -> DynamicCache | None:
         """A cache with what is prefilled, for one pass, or one `generate` of `max_new_tokens`."""
-        room = self.length - self.past_length + max_new_tokens
-        return key_values(self.past, room) if self.past else None
+        if not self.past:
+            return None
+        if max_new_tokens == 0:
+            return key_values_once(self.past)
+        return key_values(self.past, self.length - self.past_length + max_new_tokens)
 
 
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:

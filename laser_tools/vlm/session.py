@@ -11,6 +11,7 @@ from laser_tools.errors import Cancelled
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix_cache import Key, Segment
+from laser_tools.vlm.weights_state import weights_state
 
 
 class Session:
@@ -24,6 +25,7 @@ class Session:
         self, vlm: VLM, images: Sequence[Image.Image] = (), should_stop: ShouldStop = never
     ) -> None:
         self.vlm = vlm
+        vlm.prefixes.hold_for(weights_state(vlm.model))
         self._should_stop = should_stop
         self._held: dict[Key, Segment] = {}
         self._reused: set[Key] = set()

@@ -129,6 +129,21 @@ def test_the_command_writes_the_promised_json(
     assert out.with_suffix(".png").stat().st_size > 0
 
 
+def test_a_trained_model_is_asked_validation_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the gate of the options it is given decides how each is answered."""
+    monkeypatch.setattr("laser_tools.cli.speed.N_QUESTIONS", 1)
+    out = tmp_path / "pico.json"
+    arguments = ["bench", "speed", "--device", "cpu", "--batch", "1,2", "--repeats", "1"]
+    assert cli.run([*arguments, "--max-new-tokens", "2", "--json", str(out)]) == 0
+    report = json.loads(out.read_text(encoding="utf-8"))
+    (size,) = report["models"]["pico"].values()
+    assert size["ratio_to_plain"]["mean"] > 0
+    assert size["peak_memory_ratio"] > 0
+    assert report["batch"]["2"]["throughput_ratio"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

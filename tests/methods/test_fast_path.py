@@ -10,7 +10,7 @@ import pytest
 
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import Cancelled, InvalidRequest
-from laser_tools.options import LaserOptions
+from laser_tools.options import LaserOptions, Negative
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix import prefilled
@@ -111,6 +111,22 @@ def test_keys_need_a_family_that_shares_prefixes() -> None:
     object.__setattr__(slow.vlm, "family", replace(slow.vlm.family, unshareable="a test"))
     with pytest.raises(InvalidRequest, match="pixels"):
         slow.answer(requests()[:1])
+
+
+@TOYS
+@pytest.mark.parametrize(("unshareable", "same_as"), [("", "keys"), ("a test", "pixels")])
+def test_auto_hides_keys_where_prefixes_are_shared(
+    toy: Callable[[], VLM], unshareable: str, same_as: Negative
+) -> None:
+    answers = []
+    for negative in ("auto", same_as, "keys" if same_as == "pixels" else "pixels"):
+        one = engine(toy, LaserOptions(negative=negative))
+        family = replace(one.vlm.family, unshareable="" if negative == "keys" else unshareable)
+        object.__setattr__(one.vlm, "family", family)
+        answers.append(one.answer(requests()[:1])[0])
+    auto, twin, other = answers
+    assert auto == twin.model_copy(update={"timings_s": auto.timings_s})
+    assert [m.vat_margin for m in auto.margins] != [m.vat_margin for m in other.margins]
 
 
 def stop_at(n: int) -> Iterator[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -12,18 +13,28 @@ from torch import Tensor
 from laser_tools.errors import Cancelled
 from laser_tools.grounding.regions import Region
 from laser_tools.grounding.vat import VATFusion
-from laser_tools.methods.hide import with_hidden_keys
+from laser_tools.methods.hide import hidden_tokens, with_hidden_keys
 from laser_tools.methods.localise import reading
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
 from laser_tools.vlm.decode import Limits, decode
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix import prefilled
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, rest, visual_positions
+from laser_tools.vlm.prompts import Encoded, Prompt, encode, rest, token_layout, visual_positions
 from laser_tools.vlm.session import Session
+from tests.toy_families import (
+    toy_idefics3,
+    toy_internvl,
+    toy_llava_next,
+    toy_llava_onevision,
+    toy_smolvlm,
+)
 from tests.toys import picture, toy_llava, toy_qwen
 
 TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
+SHARING = pytest.mark.parametrize(
+    "toy", [toy_llava, toy_qwen, toy_llava_next, toy_internvl, toy_idefics3, toy_smolvlm]
+)
 IMAGE, WIDE, TALL = picture(), picture(400, 200, 1), picture(200, 300, 2)
 PROMPTS = (
     Prompt((IMAGE,), "what colour is the star?"),
@@ -58,13 +69,13 @@ def visible_ids(encoded: Encoded) -> list[list[int]]:
     return [row[seen].tolist() for row, seen in zip(ids, mask, strict=True)]
 
 
-@TOYS
+@SHARING
 def test_the_tokens_are_the_processors(toy: Callable[[], VLM]) -> None:
     vlm = fresh(toy())
     assert visible_ids(prefilled(Session(vlm), PROMPTS)) == visible_ids(encode(vlm, PROMPTS))
 
 
-@TOYS
+@SHARING
 def test_logits_and_attention_rows_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
     vlm, options = fresh(toy()), LaserOptions(readout="question")
     whole, shared = encode(vlm, PROMPTS), prefilled(Session(vlm), PROMPTS)
@@ -78,7 +89,7 @@ def test_logits_and_attention_rows_equal_those_of_whole_passes(toy: Callable[[],
     torch.testing.assert_close(logits(vlm, whole), logits(vlm, shared), atol=1e-4, rtol=0)
 
 
-@TOYS
+@SHARING
 def test_answers_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
     vlm = fresh(toy())
     whole = decode(vlm, encode(vlm, PROMPTS), LIMITS)
@@ -127,6 +138,16 @@ def test_an_image_is_prefilled_once(
     assert session.hits(IMAGE) == 0
 
 
+@TOYS
+def test_a_prefix_keeps_no_more_memory_alive_than_its_bytes(toy: Callable[[], VLM]) -> None:
+    """Not the batch that it was made in, nor what stood before it."""
+    for row in prefilled(Session(fresh(toy())), PROMPTS).past:
+        for segment in row:
+            states = [one for pair in segment.states for one in pair]
+            assert all(one.untyped_storage().nbytes() == one.nbytes for one in states)
+            assert segment.nbytes > sum(one.nbytes for one in states)
+
+
 def test_only_the_callers_images_are_kept() -> None:
     vlm = fresh(toy_llava())
     prefilled(Session(vlm, [IMAGE]), PROMPTS)
@@ -134,6 +155,32 @@ def test_only_the_callers_images_are_kept() -> None:
     nothing = replace(vlm, prefix_cache_bytes=0)
     prefilled(Session(nothing, [IMAGE]), PROMPTS)
     assert len(nothing.prefixes) == 0
+
+
+def round_trip(model: torch.nn.Module) -> None:
+    """Weights rounded to bfloat16."""
+    model.to(torch.bfloat16).to(torch.float32)
+
+
+def nudge(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.01)
+
+
+@TOYS
+@pytest.mark.parametrize("change", [round_trip, nudge])
+def test_changed_weights_go_on_from_nothing_old(
+    toy: Callable[[], VLM], change: Callable[[torch.nn.Module], None]
+) -> None:
+    vlm = replace(toy(), model=deepcopy(toy().model))
+    prefilled(Session(vlm, [IMAGE]), PROMPTS[:2])
+    change(vlm.model)
+    session = Session(vlm, [IMAGE])
+    shared = prefilled(session, PROMPTS[:2])
+    assert session.hits(IMAGE) == 0
+    whole = logits(vlm, encode(vlm, PROMPTS[:2]))
+    torch.testing.assert_close(logits(vlm, shared), whole, atol=1e-4, rtol=0)
 
 
 def test_another_beginning_is_another_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +218,7 @@ def test_with_nothing_hidden_both_streams_are_greedy(toy: Callable[[], VLM]) -> 
         assert [m.vat_margin for m in two.margins] == pytest.approx([0.0] * 4, abs=1e-4)
 
 
-@TOYS
+@SHARING
 def test_hidden_keys_are_those_of_the_evidence_in_both_images(toy: Callable[[], VLM]) -> None:
     """Only the negative row loses them, only behind the images, and no position moves."""
     vlm, options = fresh(toy()), LaserOptions(view="image+crop")
@@ -191,6 +238,33 @@ def test_hidden_keys_are_those_of_the_evidence_in_both_images(toy: Callable[[], 
     rows = logits(vlm, blind)
     torch.testing.assert_close(rows[0], logits(vlm, both)[0])
     assert not torch.allclose(rows[0], rows[1])
+
+
+@pytest.mark.parametrize("toy", [toy_llava_next, toy_internvl, toy_idefics3, toy_smolvlm])
+def test_hidden_keys_are_hidden_in_the_overview_too(toy: Callable[[], VLM]) -> None:
+    """A tiled image is there twice; each copy loses the same share of its tokens, or about."""
+    vlm, options = fresh(toy()), LaserOptions(view="crop")
+    size = Box(x0=0, y0=0, x1=IMAGE.width, y1=IMAGE.height)
+    left_half = size.model_copy(update={"x1": IMAGE.width // 2})
+    region = Region(evidence=(), crop=size, masked=(left_half,))
+    encoded = prefilled(Session(vlm), [Prompt((IMAGE,), "where?")])
+    hidden = hidden_tokens(vlm, encoded, 0, region, options)
+    layout = token_layout(vlm, encoded, 0, len(hidden))
+    assert layout.overview is not None
+    for cells in (hidden[layout.tokens], hidden[layout.overview]):
+        assert cells[:, 0].all()
+        assert not cells[:, -1].any()
+
+
+def test_images_that_are_cut_up_otherwise_beside_others_are_not_shared() -> None:
+    """LLaVA-OneVision tiles an image only where it is its prompt's only one."""
+    vlm = toy_llava_onevision()
+    n_visual = [
+        len(visual_positions(vlm, encode(vlm, [Prompt(images, "where?")]))[0])
+        for images in ((IMAGE,), (WIDE,), (IMAGE, WIDE))
+    ]
+    assert n_visual[2] < n_visual[0] + n_visual[1]
+    assert not vlm.family.prefix_sharing
 
 
 def test_a_call_that_is_no_longer_wanted_ends() -> None:
