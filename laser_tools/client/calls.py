@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from laser_tools.client.deadline_transport import BoundedRetry, Deadline, DeadlineTransport
-from laser_tools.client.png_files import PngFile, PngFiles
+from laser_tools.client.image_files import ImageFile, ImageFiles
 from laser_tools.client.refusals import refusal_of, result_of, worker_name
 from laser_tools.errors import DeadlineExceeded, LaserError, ModelUnavailable, UnknownImage
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
@@ -69,7 +69,7 @@ class WorkerCalls:
     ) -> None:
         self.http = _http_client(transport, headers)
         self._url = url
-        self._files = PngFiles()
+        self._files = ImageFiles()
         self._held: dict[str, None] = {}  # hashes of files the worker has had, oldest first
         self._uploads: weakref.WeakValueDictionary[str, asyncio.Lock] = (
             weakref.WeakValueDictionary()
@@ -127,17 +127,17 @@ class WorkerCalls:
             "Give it more room for images."
         )
 
-    async def _file(self, image: Image.Image) -> PngFile:
+    async def _file(self, image: Image.Image) -> ImageFile:
         return await asyncio.to_thread(self._files.file_of, image)
 
-    async def _upload_once(self, file: PngFile, call: Call) -> None:
+    async def _upload_once(self, file: ImageFile, call: Call) -> None:
         """Give the worker the file unless it has had it; twins wait for one upload."""
         lock = self._uploads.setdefault(file.sha256, asyncio.Lock())
         async with lock:
             if file.sha256 in self._held:
                 return
             path = f"{IMAGES_PATH}/{file.sha256}"
-            response = await self._send("PUT", path, file.content, call, "image/png")
+            response = await self._send("PUT", path, file.content, call, file.content_type)
             result_of(response, ImageInfo)
             self._held[file.sha256] = None
             if len(self._held) > _MAX_REMEMBERED:

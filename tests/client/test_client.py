@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import io
 import math
 import threading
 import weakref
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from starlette.responses import Response
 
 from laser_tools.client import WorkerClient
-from laser_tools.client.png_files import PngFiles
+from laser_tools.client.image_files import ImageFiles
 from laser_tools.errors import Cancelled, ModelUnavailable
 from laser_tools.images import decode_image
 from laser_tools.protocol import Engine
@@ -126,7 +128,7 @@ def test_other_modes_arrive_as_upright_rgb(
 def test_files_are_lossless_and_made_once_per_pixels() -> None:
     noise = Image.effect_noise((64, 48), 90).convert("RGB")
     noise.info["transparency"] = (0, 0, 0)
-    files = PngFiles()
+    files = ImageFiles()
     file = files.file_of(noise)
     assert files.file_of(noise.copy()) is file
     assert decode_image(file.content).tobytes() == noise.tobytes()
@@ -137,7 +139,7 @@ def test_files_are_lossless_and_made_once_per_pixels() -> None:
 
 
 def test_files_stay_within_their_budget() -> None:
-    files = PngFiles(budget_bytes=1)
+    files = ImageFiles(budget_bytes=1)
     image = decode_image(scene())
     assert files.file_of(image) is not files.file_of(image)
     assert Image.open(io.BytesIO(files.file_of(image).content)).size == image.size
@@ -225,3 +227,14 @@ def test_a_forgotten_client_leaves_no_thread(worker: ContractWorker) -> None:
 def test_a_client_that_was_never_used_starts_nothing(worker: ContractWorker) -> None:
     with client_of(worker):
         assert "laser-worker-client" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_is_too_large_as_png_goes_as_jpeg_that_a_worker_takes() -> None:
+    """Noise: 2400x2400 of it are 17 MB as PNG."""
+    noise = Image.effect_noise((2400, 2400), 200).convert("RGB")
+    pixels = np.random.default_rng(0).integers(0, 256, (2400, 2400, 3), dtype=np.uint8)
+    for image, kind in ((noise, "image/png"), (Image.fromarray(pixels), "image/jpeg")):
+        file = ImageFiles().file_of(image)
+        assert file.content_type == kind
+        assert decode_image(file.content).size == (2400, 2400)
+        assert hashlib.sha256(file.content).hexdigest() == file.sha256

@@ -1,4 +1,8 @@
-"""Images as the files that a worker is sent: lossless, named by their hash, encoded once."""
+"""Images as the files that a worker is sent: named by their hash, encoded once.
+
+Lossless, so that an answer is the one that this process would give; only what is too large for a
+worker as PNG (most photographs above 6 megapixels) goes as JPEG, as little lossy as fits.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,23 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from laser_tools.images import upright_rgb
+from laser_tools.images import DEFAULT_LIMITS, upright_rgb
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
+JPEG_QUALITIES = (95, 85, 70)
 _Key = tuple[tuple[int, int], bytes]
 
 
 @dataclass(frozen=True)
-class PngFile:
-    """A PNG file's bytes and their sha256 in hex, by which the worker knows it."""
+class ImageFile:
+    """A file's bytes and their sha256 in hex, by which the worker knows it."""
 
     sha256: str
     content: bytes = field(repr=False)
+    content_type: str
 
 
-class PngFiles:
+class ImageFiles:
     """The files of the images asked about last, at most `budget_bytes` of them.
 
     Keyed by size and pixels, not by object: a picture that was drawn on is another picture.
@@ -33,11 +39,11 @@ class PngFiles:
     def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self._budget_bytes = budget_bytes
         self._held_bytes = 0
-        self._files: OrderedDict[_Key, PngFile] = OrderedDict()
+        self._files: OrderedDict[_Key, ImageFile] = OrderedDict()
         self._lock = threading.Lock()  # held while encoding: twins wait for one result
 
-    def file_of(self, image: Image.Image) -> PngFile:
-        """The image's RGB pixels as a PNG file.
+    def file_of(self, image: Image.Image) -> ImageFile:
+        """The image's RGB pixels as a file.
 
         Raises:
             ImageRejected: a mode or size that no worker accepts.
@@ -60,9 +66,19 @@ class PngFiles:
             self._held_bytes -= len(dropped.content)
 
 
-def _encode(size: tuple[int, int], pixels: bytes) -> PngFile:
+def _encode(size: tuple[int, int], pixels: bytes) -> ImageFile:
     """Pixels alone: an image's `info` may hold a profile or a transparent colour."""
+    image = Image.frombytes("RGB", size, pixels)
+    content, content_type = _saved(image, "PNG", compress_level=1), "image/png"
+    for quality in JPEG_QUALITIES:
+        if len(content) <= DEFAULT_LIMITS.max_bytes:
+            break
+        content = _saved(image, "JPEG", quality=quality, subsampling=0)
+        content_type = "image/jpeg"
+    return ImageFile(hashlib.sha256(content).hexdigest(), content, content_type)
+
+
+def _saved(image: Image.Image, format_: str, **options: int) -> bytes:
     buffer = io.BytesIO()
-    Image.frombytes("RGB", size, pixels).save(buffer, "PNG", compress_level=1)
-    content = buffer.getvalue()
-    return PngFile(hashlib.sha256(content).hexdigest(), content)
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
