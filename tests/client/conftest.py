@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from laser_tools import deadline_transport
-from laser_tools.client import WorkerClient
+from laser_tools.client import WorkerClient, deadline_transport
 from tests.client.contract_app import ContractWorker
 from tests.tools.fakes import ColourEngine
 
