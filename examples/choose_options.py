@@ -5,14 +5,15 @@ Run it as `python examples/choose_options.py`; takes a minute on two cores.
 
 from __future__ import annotations
 
-from laser_tools import LaserOptions
 from laser_tools.evaluation.subject import VLMSubject
 from laser_tools.evaluation.sweep import sweep
+from laser_tools.options import PAPER, LaserOptions
 from laser_tools.pico.items import draw_items
 from laser_tools.vlm.load import load_vlm
 
 VARIANTS = {
-    "paper": LaserOptions(),
+    "defaults": LaserOptions(),
+    "paper": PAPER,
     "question tokens read": LaserOptions(readout="question"),
     "no contrastive decoding": LaserOptions(alpha=0.0),
 }

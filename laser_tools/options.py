@@ -50,13 +50,15 @@ class LaserOptions(Frozen):
     # Negative view (eq. 7) and VAT decoding (eqs. 10-11)
     # "pixels" paints the patches over and encodes again (the paper); "keys" hides their tokens from
     # what follows, and needs a family that shares prefixes; "auto" is keys there, pixels elsewhere
-    negative: Negative = "pixels"
+    negative: Negative = "auto"
     mask_fill: MaskFill = "mean"  # the image's mean colour | black
-    alpha: float = 0.5  # s = z+ + alpha (z+ - z-)
+    alpha: float = 0.25  # s = z+ + alpha (z+ - z-); the paper has 1.0
     beta: float | None = Field(default=None, gt=0.0, le=1.0)  # cut-off of VCD, arXiv 2311.16922
 
     # The gate for easy cases (figure 3; not specified there). Logit units, first answer token.
-    direct_margin: float | None = None  # plain margin >= this: keep the whole image's answer
+    # plain margin >= this: keep the whole image's answer; "fitted" is the threshold of the model's
+    # calibration (none without one), as a logit means something else in every model
+    direct_margin: float | Literal["fitted"] | None = "fitted"
     verify_margin: float | None = None  # crop margin >= this: decode the crop alone
 
     @field_validator("zoom_template")
@@ -69,3 +71,7 @@ class LaserOptions(Frozen):
         if not holds:
             raise ValueError("A zoom template must hold {what}, and no other name in braces.")
         return template
+
+
+PAPER = LaserOptions(alpha=1.0, negative="pixels", direct_margin=None)
+"""LASER as its paper has it, where it says: every question verified, the patches painted over."""

@@ -74,7 +74,7 @@ def calibrate(
     options: console.Options = None,
     as_json: console.AsJson = False,
 ) -> None:
-    """Fit the confidence of MODEL and store it beside its weights."""
+    """Fit the gate and the confidence of MODEL and store them beside its weights."""
     console.require("Calibration", "engine", "train")
     from laser_tools.evaluation import calibrate as fitting
     from laser_tools.evaluation.subject import VLMSubject
@@ -88,7 +88,8 @@ def calibrate(
     with console.progress(n, f"asking {split}") as bar:
         items = draw_items(split, n, seed)
         pairs = fitting.judge(VLMSubject(vlm).ask, items, changed, bar.update)
-    fit = fitting.calibrate(pairs, model_hash(folder / WEIGHTS), split)
+    digest, fit_gate = model_hash(folder / WEIGHTS), changed.direct_margin == "fitted"
+    fit = fitting.calibrate(pairs, digest, split, fit_gate=fit_gate)
     _report(fit, fitting.store(fit, folder), as_json)
 
 
@@ -97,6 +98,8 @@ def _report(fit: Calibration, path: Path, as_json: bool) -> None:
         console.echo_json({"file": str(path), **console.plain_data(fit)})
         return
     typer.echo(f"wrote {path}: {fit.n} answers, routes {', '.join(fit.routes)}")
+    if fit.direct_margin is not None:
+        typer.echo(f"plain answers with a margin of {fit.direct_margin:g} need no second look")
     if fit.held_out is not None:
         held = fit.held_out
         typer.echo(

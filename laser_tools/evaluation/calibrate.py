@@ -1,4 +1,4 @@
-"""Fit the logistic that turns margins into a probability, and say how well it holds.
+"""Fit the gate, and the logistic that turns margins into a probability; say how well it holds.
 
 Two thirds of the questions are fitted on; the rest, which the fit has not seen, give the reported
 ECE and AUROC. What is stored is the fit that was measured, not a later one on everything.
@@ -7,7 +7,6 @@ ECE and AUROC. What is stored is the fit that was measured, not a later one on e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ import numpy as np
 from laser_tools.errors import InvalidRequest, MissingExtra
 from laser_tools.evaluation import metrics
 from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Ask, Outcome, batches, run_arm
+from laser_tools.evaluation.gate import fit_direct_margin, gated
+from laser_tools.evaluation.judged import Judged, Pair
 from laser_tools.evaluation.report import softmax_confidence
 from laser_tools.grounding.confidence import (
     ANY_ROUTE,
@@ -35,28 +36,18 @@ MIN_ANSWERS = 60
 BLOCK = 6  # MicroScenes asks its six types in turn; a block holds one of each
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One answer as the fit sees it."""
-
-    route: str
-    features: dict[str, float]
-    softmax: float
-    right: bool
-
-
 def judge(
     ask: Ask,
     items: Iterable[Item],
     options: LaserOptions,
     progress: Callable[[int], object] = lambda done: None,
-) -> list[list[Judged]]:
+) -> list[Pair]:
     """Per item its plain and its LASER answer, in the order of the items."""
-    arms = (Arm("plain", options, "plain"), Arm("laser", options, "laser"))
-    pairs: list[list[Judged]] = []
+    pairs: list[Pair] = []
     for batch in batches(items, BATCH_SIZE):
-        answers = [run_arm(ask, arm, batch) for arm in arms]
-        pairs += [[_judged(one) for one in pair] for pair in zip(*answers, strict=True)]
+        plain = run_arm(ask, Arm("plain", options, "plain"), batch)
+        laser = run_arm(ask, Arm("laser", options, "laser"), batch)
+        pairs += [(_judged(a), _judged(b)) for a, b in zip(plain, laser, strict=True)]
         progress(len(batch))
     return pairs
 
@@ -66,15 +57,19 @@ def _judged(outcome: Outcome) -> Judged:
     return Judged(outcome.result.route, found, softmax_confidence(outcome), outcome.right)
 
 
-def calibrate(pairs: Sequence[Sequence[Judged]], model_hash: str, split: str) -> Calibration:
+def calibrate(
+    pairs: Sequence[Pair], model_hash: str, split: str, *, fit_gate: bool = True
+) -> Calibration:
     """The calibration of `model_hash` from `judge`'s answers, with its held-out figures.
 
-    The last pair member's route (LASER's answers) gives the held-out figures. Raises
+    The held-out figures are of LASER's answers as the fitted gate lets them through. Raises
     InvalidRequest on too few answers, or if none was wrong; MissingExtra without scikit-learn.
     """
     fitted = [pair for i, pair in enumerate(pairs) if (i // BLOCK) % 3 < 2]
-    unseen = [pair[-1] for i, pair in enumerate(pairs) if (i // BLOCK) % 3 == 2]
-    laser = _usable([pair[-1] for pair in fitted])
+    unseen = [pair for i, pair in enumerate(pairs) if (i // BLOCK) % 3 == 2]
+    direct_margin = fit_direct_margin(fitted) if fit_gate else None
+    through = [gated(pair, direct_margin) for pair in fitted]
+    laser = _usable(through)
     if len(laser) < MIN_ANSWERS or not _two_classes(laser):
         raise InvalidRequest(
             f"A calibration needs at least {MIN_ANSWERS} answers, right and wrong ones; "
@@ -82,12 +77,19 @@ def calibrate(pairs: Sequence[Sequence[Judged]], model_hash: str, split: str) ->
         )
     names = tuple(laser[0].features)
     routes = {ANY_ROUTE: _fit(laser, names)}
-    by_route = _by_route([one for pair in fitted for one in pair])
+    direct = [one for one in through if one.route == "direct"]
+    by_route = _by_route([*direct, *(one for pair in fitted for one in pair)])
     routes |= {route: _fit(group, names) for route, group in by_route.items()}
     fit = Calibration(
-        model_hash=model_hash, n=len(laser), split=split, features=names, routes=routes
+        model_hash=model_hash,
+        n=len(laser),
+        split=split,
+        features=names,
+        routes=routes,
+        direct_margin=direct_margin,
     )
-    return fit.model_copy(update={"held_out": held_out(fit, _usable(unseen))})
+    judged = _usable(gated(pair, direct_margin) for pair in unseen)
+    return fit.model_copy(update={"held_out": held_out(fit, judged)})
 
 
 def _usable(answers: Iterable[Judged]) -> list[Judged]:

@@ -33,7 +33,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "view": ("crop", "image+crop"),
     "negative": ("pixels", "keys", "auto"),
     "mask_fill": ("mean", "zero"),
-    "alpha": (0.0, 0.5, 1.0, 2.0),
+    "alpha": (0.0, 0.25, 0.5, 1.0, 2.0),
     "beta": (None, 0.1, 0.3),
     "direct_margin": (None, 1.0, 2.0, 4.0, 8.0),
     "verify_margin": (None, 1.0, 2.0, 4.0, 8.0),

@@ -82,6 +82,7 @@ class Calibration(Frozen):
     split: str
     features: tuple[str, ...]
     routes: dict[str, Logistic]  # a route's name, or ANY_ROUTE
+    direct_margin: float | None = None  # plain answers at least so clear need no second look
     held_out: HeldOut | None = None
 
     @model_validator(mode="after")

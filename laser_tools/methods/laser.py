@@ -68,8 +68,9 @@ def answer(
     session = Session(vlm, [request.image for request in requests], should_stop)
     cases = [_Case(i, request) for i, request in enumerate(requests)]
     asked = [case for case in cases if case.request.box is None]
-    if options.direct_margin is not None:
-        _ask_plainly(session, asked, options, clock)
+    direct_margin = _direct_margin(vlm, options)
+    if direct_margin is not None:
+        _ask_plainly(session, asked, direct_margin, options, clock)
     _attend(session, asked, options, clock)
     for case in cases:
         with clock.of([case.index])("crop"):
@@ -126,8 +127,19 @@ def zoom_question(what: str, options: LaserOptions) -> str:
     return options.zoom_template.format(what=bare)
 
 
+def _direct_margin(vlm: VLM, options: LaserOptions) -> float | None:
+    """The gate's threshold; without a calibration of this very model nothing is taken for easy."""
+    if options.direct_margin != "fitted":
+        return options.direct_margin
+    return vlm.calibration.direct_margin if vlm.calibration else None
+
+
 def _ask_plainly(
-    session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock
+    session: Session,
+    cases: Sequence[_Case],
+    direct_margin: float,
+    options: LaserOptions,
+    clock: Clock,
 ) -> None:
     """The whole image's answer, kept where it is sure enough.
 
@@ -142,7 +154,7 @@ def _ask_plainly(
         plain = decode_requests(session, encoded, [case.request for case in cases])
     for case, decoded, rows in zip(cases, plain, sink.rows(), strict=True):
         case.plain, case.query = decoded, rows
-        if _sure(decoded, options.direct_margin):
+        if _sure(decoded, direct_margin):
             case.decoded, case.route = decoded, "direct"
 
 

@@ -100,8 +100,21 @@ PLACES = replace(
     blind_share=0.5,
 )
 DENSE = replace(
-    FULL, questions=12, sparse_share=0.75
-)  # an image costs more, so more is asked of it
+    FULL,
+    mix={
+        "existence": 0.05,
+        "attribute": 0.05,
+        "reading": 0.28,
+        "relation": 0.42,
+        "counting": 0.07,
+        "comparison": 0.07,
+        "location": 0.03,
+        "none": 0.03,
+    },
+    views=(0.52, 0.16, 0.10, 0.06, 0.04, 0.05, 0.04, 0.03),
+    questions=12,  # an image costs more, so more is asked of it
+    sparse_share=0.75,
+)
 INSTRUCTION_SHARE = 0.3
 BACKGROUND_SHARE = 0.02  # of the background cells of a symbolic scene
 SPARSE_BACKGROUND = 0.25  # and of a drawn one, in a sparse batch

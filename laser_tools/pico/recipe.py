@@ -49,12 +49,12 @@ class Stage:
 
 LANGUAGE = ("model.model.language", "model.lm", "symbols")
 STAGES = (
-    Stage("tower", tower_step, 4400, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
+    Stage("tower", tower_step, 5000, 64, 2e-3, owns=("model.model.vision_tower", "heads")),
     Stage("bind", text_step, 500, 48, 1e-3, EASY),
     Stage("text", text_step, 900, 48, 1.5e-3, SYMBOLIC, needs=("bind",), owns=LANGUAGE),
     Stage("places", text_step, 1750, 32, 1e-3, PLACES, needs=("text",), owns=LANGUAGE),
     Stage("align", align_step, 400, 32, 3e-3, needs=("tower", "places")),
-    Stage("joint", joint_step, 1550, 20, 7e-4, DENSE, needs=("align",)),
+    Stage("joint", joint_step, 2600, 20, 7e-4, DENSE, needs=("align",)),
 )
 ALL_STAGES = tuple(stage.name for stage in STAGES)
 CHECKPOINT_EVERY = 100

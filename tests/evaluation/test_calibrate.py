@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation import calibrate as fitting
-from laser_tools.evaluation.calibrate import Judged
+from laser_tools.evaluation.gate import fit_direct_margin, gated
+from laser_tools.evaluation.judged import Judged, Pair
 from laser_tools.grounding.confidence import ANY_ROUTE, Calibration
 from laser_tools.options import LaserOptions
 from tests.evaluation import fakes
@@ -29,7 +31,7 @@ def drawn(n: int, route: str, seed: int) -> list[Judged]:
 @pytest.fixture(scope="module")
 def fit() -> Calibration:
     pairs = zip(drawn(3600, "plain", 0), drawn(3600, "verify", 1), strict=True)
-    return fitting.calibrate([list(pair) for pair in pairs], "abc", "validation")
+    return fitting.calibrate(list(pairs), "abc", "validation")
 
 
 def test_fit_finds_the_law_behind_the_answers(fit: Calibration) -> None:
@@ -48,11 +50,9 @@ def test_held_out_figures_are_of_unseen_answers(fit: Calibration) -> None:
 
 
 def test_unseen_answers_do_not_touch_the_fit() -> None:
-    pairs = [[one] for one in drawn(600, "verify", 2)]
-    twisted = [
-        [Judged(p[0].route, p[0].features, 0.5, not p[0].right)] if i // 6 % 3 == 2 else p
-        for i, p in enumerate(pairs)
-    ]
+    pairs = [(one, one) for one in drawn(600, "verify", 2)]
+    wrong = [replace(one, right=not one.right) for one, _ in pairs]
+    twisted = [(wrong[i], wrong[i]) if i // 6 % 3 == 2 else p for i, p in enumerate(pairs)]
     honest = fitting.calibrate(pairs, "abc", "validation")
     other = fitting.calibrate(twisted, "abc", "validation")
     assert honest.routes == other.routes
@@ -61,21 +61,22 @@ def test_unseen_answers_do_not_touch_the_fit() -> None:
 
 def test_a_rare_route_shares_the_common_fit() -> None:
     verify, zoom = drawn(600, "verify", 3), drawn(20, "zoom", 4)
-    fit = fitting.calibrate([[one] for one in [*verify, *zoom]], "abc", "validation")
+    fit = fitting.calibrate([(one, one) for one in [*verify, *zoom]], "abc", "validation")
     assert set(fit.routes) == {ANY_ROUTE, "verify"}
     assert fit.probability({"margin": 1.0, "noise": 0.0}, "zoom") is not None
 
 
 def test_infinite_margins_are_left_out() -> None:
     sole = Judged("verify", {"margin": float("inf"), "noise": 0.0}, 1.0, True)
-    pairs = [[one] for one in [*drawn(600, "verify", 5), *[sole] * 12]]
+    pairs = [(one, one) for one in [*drawn(600, "verify", 5), *[sole] * 12]]
     fit = fitting.calibrate(pairs, "abc", "validation")
     assert np.isfinite(fit.routes[ANY_ROUTE].weights).all()
 
 
 def test_nothing_is_invented_from_too_little() -> None:
-    few = [[one] for one in drawn(30, "verify", 6)]
-    all_right = [[Judged("verify", {"margin": 1.0}, 0.5, True)]] * 200
+    few = [(one, one) for one in drawn(30, "verify", 6)]
+    right = Judged("verify", {"margin": 1.0}, 0.5, True)
+    all_right = [(right, right)] * 200
     for pairs in (few, all_right):
         with pytest.raises(InvalidRequest, match="at least 60"):
             fitting.calibrate(pairs, "abc", "validation")
@@ -93,3 +94,38 @@ def test_judge_asks_plain_and_laser_about_every_item() -> None:
     assert len(pairs) == 20
     assert {tuple(one.route for one in pair) for pair in pairs} == {("plain", "verify")}
     assert pairs[3][1].features["n_tokens"] == 1.0
+
+
+def plain_and_laser(margin: float, plain_right: bool, laser_right: bool) -> Pair:
+    plain = Judged("plain", {"margin_first": margin, "evidence_share": 0.0}, 0.5, plain_right)
+    laser = Judged("verify", {"margin_first": 9.0, "evidence_share": 0.7}, 0.5, laser_right)
+    return plain, laser
+
+
+def test_the_gate_lets_through_what_costs_nothing() -> None:
+    easy = [plain_and_laser(m, True, True) for m in (3.2, 5.0, 8.0)]
+    hard = [plain_and_laser(m, False, True) for m in (0.3, 2.9)]
+    assert fit_direct_margin([*easy, *hard]) == 3.0
+    assert fit_direct_margin(easy) == 0.0
+    assert fit_direct_margin([plain_and_laser(99.0, False, True)]) is None
+
+
+def test_a_gated_answer_is_the_plain_one_with_lasers_evidence() -> None:
+    pair = plain_and_laser(4.0, True, False)
+    assert gated(pair, None) is gated(pair, 4.5) is pair[1]
+    direct = gated(pair, 4.0)
+    assert (direct.route, direct.right) == ("direct", True)
+    assert direct.features == {"margin_first": 4.0, "evidence_share": 0.7}
+
+
+def test_a_calibration_holds_the_gate_it_was_fitted_with() -> None:
+    rng = np.random.default_rng(7)
+    margins = rng.uniform(0, 10, 900)
+    pairs = [
+        plain_and_laser(float(m), bool(m > 6 or rng.random() < 0.5), bool(rng.random() < 0.9))
+        for m in margins
+    ]
+    fit = fitting.calibrate(pairs, "abc", "validation")
+    assert fit.direct_margin is not None
+    assert 3.0 <= fit.direct_margin <= 6.0
+    assert fitting.calibrate(pairs, "abc", "validation", fit_gate=False).direct_margin is None

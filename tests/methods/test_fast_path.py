@@ -10,7 +10,7 @@ import pytest
 
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import Cancelled, InvalidRequest
-from laser_tools.options import LaserOptions, Negative
+from laser_tools.options import PAPER, LaserOptions, Negative
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix import prefilled
@@ -22,7 +22,7 @@ TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
 OPTIONS = pytest.mark.parametrize(
     "options",
     [
-        LaserOptions(),
+        PAPER,
         LaserOptions(negative="keys"),
         LaserOptions(negative="keys", view="crop", readout="question"),
         LaserOptions(direct_margin=0.1, verify_margin=0.1, negative="keys"),
@@ -137,7 +137,8 @@ def stop_at(n: int) -> Iterator[bool]:
 @TOYS
 def test_a_caller_may_leave_at_any_moment(toy: Callable[[], VLM]) -> None:
     """Stopped at its n-th question for every n, the engine is as if it had not been asked."""
-    options, request = LaserOptions(direct_margin=1e9, verify_margin=1e9), requests()[0]
+    sure = {"direct_margin": 1e9, "verify_margin": 1e9}  # never
+    options, request = PAPER.model_copy(update=sure), requests()[0]
     asked = engine(toy, options)
     config = asked.vlm.model.config.get_text_config()
     before = config._attn_implementation

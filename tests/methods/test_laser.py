@@ -6,7 +6,7 @@ import pytest
 
 from laser_tools.engine import LocalEngine
 from laser_tools.methods.laser import zoom_question
-from laser_tools.options import LaserOptions
+from laser_tools.options import PAPER, LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest
 from laser_tools.vlm.load import VLM
 from tests.toys import picture, toy_llava, toy_qwen
@@ -15,7 +15,7 @@ TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
 OPTIONS = pytest.mark.parametrize(
     "options",
     [
-        LaserOptions(),
+        PAPER,
         LaserOptions(view="image+crop", readout="question"),
         LaserOptions(direct_margin=0.1, verify_margin=0.1),
     ],

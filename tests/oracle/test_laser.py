@@ -10,7 +10,7 @@ import torch
 from laser_tools.engine import LocalEngine
 from laser_tools.evaluation import naive
 from laser_tools.methods.localise import localise
-from laser_tools.options import BoxRule, LaserOptions, View
+from laser_tools.options import PAPER, BoxRule, View
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.load import VLM, load_vlm
 from laser_tools.vlm.prompts import Prompt, encode, token_layout, visual_positions
@@ -44,7 +44,7 @@ def test_the_batched_fast_path_equals_the_naive_one(
 
 
 def check(model: Callable[[], VLM], view: View, box_rule: BoxRule) -> None:
-    options = LaserOptions(view=view, box_rule=box_rule, k_patch=0.05, alpha=1.0)
+    options = PAPER.model_copy(update={"view": view, "box_rule": box_rule, "k_patch": 0.05})
     vlm = model()
     images = [picture(*size, seed=i) for i, size in enumerate(SIZES)]
     maps = localise(vlm, images, QUESTIONS, options)

@@ -1,0 +1,19 @@
+"""Answers as a fit sees them: features, and whether they were right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One answer."""
+
+    route: str
+    features: dict[str, float]
+    softmax: float
+    right: bool
+
+
+Pair = tuple[Judged, Judged]
+"""What was said about one question plainly, and by LASER without its gate."""
