@@ -14,7 +14,8 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from ray import serve
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+from ray.serve.config import AutoscalingConfig
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from laser_tools.worker.app import create_app
@@ -49,7 +50,8 @@ def application(
 ) -> serve.Application:
     """Ingress and replicas. Raises InvalidRequest."""
     settings = ingress_settings(flags)
-    return _ingress(settings, flags).bind(replicas(options, settings, load))
+    replicated = replicas(options, settings, load)
+    return cast(serve.Application, _ingress(settings, flags).bind(replicated))
 
 
 def replicas(
@@ -57,7 +59,7 @@ def replicas(
 ) -> serve.Application:
     """The model, as often as the options say."""
     ongoing = options.max_ongoing_requests or 2 * settings.max_batch_size
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(  # typed as what it returns without a class
         EngineReplica,
         name=REPLICAS,
         ray_actor_options={"num_gpus": options.num_gpus, "num_cpus": options.num_cpus},
@@ -66,7 +68,7 @@ def replicas(
         graceful_shutdown_timeout_s=settings.drain_s,
         health_check_period_s=options.health_check_period_s,
         max_constructor_retry_count=START_TRIES,
-        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
+        request_router_config={"request_router_class": ROUTER},
         logging_config=QUIET,
         **_scale(options, settings),
     )
@@ -90,7 +92,7 @@ class Ingress:
 
     app: FastAPI  # Ray's, who makes it by the builder
 
-    def __init__(self, replicas: serve.handle.DeploymentHandle) -> None:
+    def __init__(self, replicas: DeploymentHandle[Any]) -> None:
         """The argument tells Ray that the replicas belong to the application."""
 
     def check_health(self) -> None:
@@ -99,7 +101,7 @@ class Ingress:
             raise RuntimeError(fault)
 
 
-def _ingress(settings: WorkerSettings, flags: Mapping[str, Any]) -> serve.Deployment:
+def _ingress(settings: WorkerSettings, flags: Mapping[str, Any]) -> Any:  # noqa: ANN401 (as above)
     return serve.deployment(
         serve.ingress(_builder(flags))(Ingress),
         name="Ingress",

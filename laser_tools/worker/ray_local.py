@@ -5,6 +5,7 @@ Ray Serve's own proxy is left out: requests, signals and exit codes are as witho
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,13 @@ from laser_tools.worker.settings import WorkerSettings
 if TYPE_CHECKING:
     from laser_tools.worker.ray_backend import RayBackend
 
-LOOPBACK = "127.0.0.1"
-
 
 class LocalCluster:
-    """A Ray of our own: loopback, no dashboard, nothing sent home, a token for each connection."""
+    """A Ray of our own: no dashboard, nothing sent home.
+
+    Ray listens on all addresses, whatever it is told, and runs what it is sent; so a token that
+    only its own processes know is asked of each connection.
+    """
 
     def __init__(
         self, settings: WorkerSettings, options: RayOptions, load: Load = load_engine
@@ -49,15 +52,16 @@ class LocalCluster:
 
         from laser_tools.worker.ray_app import replicas
 
+        resources: Any = ray.cluster_resources
+
         ray.init(
             address="local",
             num_cpus=self._cpus(),
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
-            _node_ip_address=LOOPBACK,
+            logging_level=logging.ERROR,
         )
-        options = self._with_gpus(ray.cluster_resources().get("GPU", 0.0))
+        options = self._with_gpus(resources().get("GPU", 0.0))
         serve.start(proxy_location="Disabled")
         try:
             application = replicas(options, self._settings, self._load)
@@ -73,7 +77,7 @@ class LocalCluster:
 
         if ray.is_initialized():
             serve.shutdown()
-            ray.shutdown()
+            ray.shutdown()  # type: ignore[no-untyped-call]
 
     def _cpus(self) -> int:
         """At least what the replicas are said to take: more replicas than cores are allowed."""
@@ -89,6 +93,7 @@ class LocalCluster:
 def _prepare_environment() -> None:
     """Before Ray is imported, which reads it then; its processes inherit it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_DISABLE_FAILURE_SIGNAL_HANDLER"] = "1"  # it prints a stack at SIGTERM
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Replicas tell us by their answers how they stand; they need none of the caller's keys.

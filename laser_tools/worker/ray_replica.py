@@ -30,7 +30,9 @@ class EngineReplica:
     Not returned from before the model has answered a picture: Ray sends nothing until then.
     """
 
-    async def __init__(self, settings: WorkerSettings, load: Load = load_engine) -> None:
+    async def __init__(  # type: ignore[misc] (Ray awaits it)
+        self, settings: WorkerSettings, load: Load = load_engine
+    ) -> None:
         log_to_stderr()
         self._name = secrets.token_hex(8)
         self._heartbeat_s = settings.heartbeat_s
