@@ -1,4 +1,4 @@
-"""What the ingress makes of Ray's failures, who gets which image, and the application's arguments."""
+"""What the ingress makes of Ray's failures, who gets which image, the application's arguments."""
 
 from __future__ import annotations
 
