@@ -31,7 +31,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 200
-COLOURS = ("red", "green", "blue", "yellow", "black", "white", "orange", "purple")
+COLOURS = ("red", "green", "blue", "yellow")
 QUESTIONS = ("What colour is the square?", "How many shapes are there?")
 
 
@@ -62,8 +62,14 @@ class Cluster:
         return int(reply.json()["answer"])
 
     def houses(self) -> dict[int, bytes]:
-        """An image for each replica."""
-        return {self.pid(png(colour)): png(colour) for colour in COLOURS}
+        """An image for each of the two replicas, which share images as the dice fall."""
+        found: dict[int, bytes] = {}
+        for width in range(64, 94):
+            data = png("red", (width, 48))
+            found[self.pid(data)] = data
+            if len(found) == 2:
+                break
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,7 @@ def test_answers_equal_those_in_process(cluster: Cluster) -> None:
 
 def test_an_image_stays_with_its_replica(cluster: Cluster) -> None:
     """The second question finds the first one's prefix; other images go elsewhere."""
-    for colour in COLOURS[:4]:
+    for colour in COLOURS:
         data = png(colour, (300, 260))
         replies = [cluster.ask(data, question).json() for question in QUESTIONS]
         assert [reply["prefix_hits"] > 0 for reply in replies] == [False, True]
