@@ -94,7 +94,8 @@ def _prepare_environment() -> None:
     """Before Ray is imported, which reads it then; its processes inherit it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_DISABLE_FAILURE_SIGNAL_HANDLER"] = "1"  # it prints a stack at SIGTERM
-    os.environ["RAY_worker_niceness"] = "0"  # Ray takes its workers for a background job
+    # Ray takes its workers for a background job, and spells this so.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Replicas tell us by their answers how they stand; they need none of the caller's keys.
