@@ -76,8 +76,8 @@ class LocalCluster:
         from ray import serve
 
         if ray.is_initialized():
-            serve.shutdown()
-            ray.shutdown()  # type: ignore[no-untyped-call]
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            ray.shutdown()
 
     def _cpus(self) -> int:
         """At least what the replicas are said to take: more replicas than cores are allowed."""

@@ -30,7 +30,7 @@ class EngineReplica:
     Not returned from before the model has answered a picture: Ray sends nothing until then.
     """
 
-    async def __init__(  # type: ignore[misc] (Ray awaits it)
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, settings: WorkerSettings, load: Load = load_engine
     ) -> None:
         log_to_stderr()

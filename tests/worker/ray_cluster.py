@@ -26,8 +26,8 @@ def main(port: int) -> None:
     options = RayOptions(replicas=2, max_ongoing_requests=2, max_queued_requests=2)
     serve.run(application(options, {"max_wait_ms": 0}, load), name="laser", route_prefix="/")
     sys.stdin.read()
-    serve.shutdown()
-    ray.shutdown()  # type: ignore[no-untyped-call]
+    serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`laser-tools serve --ray` over the engine with special questions: a process to send signals to."""
+"""`laser-tools serve --ray` with the special questions: a process to send signals to."""
 
 from __future__ import annotations
 
