@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
 
 pytest.importorskip("ray.serve")
+yaml: Any = pytest.importorskip("yaml")
 from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -49,6 +49,7 @@ from tests.worker.harness import ALICE, CANARY, ScriptedEngine
 
 ROOT = Path(__file__).parents[2]
 REQUEST = AnswerRequest(image=Image.new("RGB", (64, 48)), question="what?")
+TASK_ERROR: Any = RayTaskError  # which has no types
 NUMBERS = QueueNumbers(queue_depth=1, in_flight=2, batch_sizes=(3,), waits_s=(0.5,))
 
 
@@ -108,7 +109,7 @@ async def backend(end: object) -> tuple[RayBackend, Handle]:
         (BackPressureError(9, 8), Busy, "1"),
         (ActorDiedError(), ModelUnavailable, "5"),
         (ActorUnavailableError("gone", None), ModelUnavailable, "5"),
-        (ObjectLostError("00" * 28, None, "call"), ModelUnavailable, "5"),  # type: ignore[no-untyped-call]
+        (ObjectLostError("00" * 28, None, "call"), ModelUnavailable, "5"),
         (TaskCancelledError(), ModelUnavailable, "5"),
         (DeploymentUnavailableError(None), ModelUnavailable, "5"),  # type: ignore[arg-type]
     ],
@@ -124,7 +125,7 @@ async def test_failures_of_ray_can_be_retried(
 
 
 async def test_a_bug_in_a_replica_is_internal_and_not_told() -> None:
-    running, _ = await backend(RayTaskError("answer", CANARY, ZeroDivisionError(CANARY)))
+    running, _ = await backend(TASK_ERROR("answer", CANARY, ZeroDivisionError(CANARY)))
     with pytest.raises(LaserError) as caught:
         await running.answer(REQUEST, 5.0)
     assert (caught.value.http_status, caught.value.code) == (500, "internal")
