@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("ray.serve")
-yaml: Any = pytest.importorskip("yaml")
 from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -47,6 +46,7 @@ from laser_tools.worker.settings import worker_settings
 from tests.gated import answered
 from tests.worker.harness import ALICE, CANARY, ScriptedEngine
 
+yaml: Any = pytest.importorskip("yaml")  # without its types
 ROOT = Path(__file__).parents[2]
 REQUEST = AnswerRequest(image=Image.new("RGB", (64, 48)), question="what?")
 TASK_ERROR: Any = RayTaskError  # which has no types
