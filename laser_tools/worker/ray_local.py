@@ -62,6 +62,8 @@ class LocalCluster:
             logging_level=logging.ERROR,
         )
         options = self._with_gpus(resources().get("GPU", 0.0))
+        # Our log is JSON, without others' texts; Ray Serve writes files of its own.
+        logging.getLogger("ray.serve").disabled = True
         serve.start(proxy_location="Disabled")
         try:
             application = replicas(options, self._settings, self._load)
@@ -96,7 +98,6 @@ def _prepare_environment() -> None:
     os.environ["RAY_DISABLE_FAILURE_SIGNAL_HANDLER"] = "1"  # it prints a stack at SIGTERM
     # Ray takes its workers for a background job, and spells this so.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-    os.environ["RAY_SERVE_LOG_TO_STDERR"] = "0"  # our lines are JSON; Ray has files of its own
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Replicas tell us by their answers how they stand; they need none of the caller's keys.
