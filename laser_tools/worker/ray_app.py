@@ -28,7 +28,7 @@ from laser_tools.worker.settings import WorkerSettings
 from laser_tools.worker.worker import Worker
 
 REPLICAS = "EngineReplica"
-INGRESS_CPUS = 0.1  # it decodes images, now and then
+INGRESS_CPUS = 0  # or replicas that take all CPUs would leave it no place; it decodes now and then
 START_TRIES = 3  # of a replica whose model cannot be loaded; then the deployment has failed
 MARGIN = 16  # requests that the ingress refuses by itself, beside those that it lets in
 QUIET = LoggingConfig(enable_access_log=False)  # our journal has a line for each request
