@@ -23,6 +23,7 @@ EXTRAS = {
     "engine": ("torch", "transformers", "matplotlib", "tqdm", "numpy"),
     "train": ("sklearn",),
     "server": ("fastapi", "uvicorn", "prometheus_client"),
+    "serve": ("torch", "fastapi", "uvicorn", "prometheus_client", "ray"),
 }
 """What each extra brings; the first one missing is enough to name the extra."""
 
@@ -63,7 +64,7 @@ JsonFile = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same items.")]
 
 
-def require(what: str, *extras: Literal["engine", "train", "server"]) -> None:
+def require(what: str, *extras: Literal["engine", "train", "server", "serve"]) -> None:
     """Raise MissingExtra if a module that `what` needs is not installed; imports nothing."""
     for extra in extras:
         if any(importlib.util.find_spec(module) is None for module in EXTRAS[extra]):

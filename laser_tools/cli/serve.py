@@ -6,11 +6,16 @@ import json
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from laser_tools.cli import console
+from laser_tools.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from laser_tools.worker.ray_local import LocalCluster
+    from laser_tools.worker.settings import WorkerSettings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on, 0 = any; default: 8000.")]
@@ -29,6 +34,8 @@ MaxWait = Annotated[
 Drain = Annotated[
     float | None, typer.Option(help="Seconds that SIGTERM leaves to what is in flight; 30.")
 ]
+Ray = Annotated[bool, typer.Option("--ray", help="Run the model in replicas, by Ray Serve.")]
+Replicas = Annotated[int | None, typer.Option(help="With --ray: how many; default: 1.")]
 CheckOnly = Annotated[
     bool, typer.Option("--check", help="Show the configuration, keys left out, and end.")
 ]
@@ -50,6 +57,8 @@ def serve(
     max_batch_size: MaxBatch = None,
     max_wait_ms: MaxWait = None,
     drain_s: Drain = None,
+    ray: Ray = False,
+    replicas: Replicas = None,
     check: CheckOnly = False,
 ) -> None:
     """Serve MODEL over HTTP. Every setting is also a variable, LASER_PORT and so on.
@@ -64,15 +73,27 @@ def serve(
         max_queued=max_queued, max_batch_size=max_batch_size, max_wait_ms=max_wait_ms,
         drain_s=drain_s,
     )  # fmt: skip
+    cluster = _cluster(settings, replicas) if ray else None
+    if replicas is not None and not ray:
+        raise InvalidRequest("--replicas goes with --ray.")
     if check:
-        typer.echo(json.dumps(settings.redacted(), indent=2))
+        shown = {**settings.redacted(), **({"ray": cluster.shown()} if cluster else {})}
+        typer.echo(json.dumps(shown, indent=2))
         return
     from laser_tools.worker.local import local_backend
     from laser_tools.worker.serve import log_to_stderr, serve
 
     log_to_stderr()
-    if serve(settings, local_backend(settings)):
+    if serve(settings, cluster.backend() if cluster else local_backend(settings)):
         _end_now()
+
+
+def _cluster(settings: WorkerSettings, replicas: int | None) -> LocalCluster:
+    console.require("Serving by Ray", "serve")
+    from laser_tools.worker.ray_local import LocalCluster
+    from laser_tools.worker.ray_options import options
+
+    return LocalCluster(settings, options(replicas=replicas))
 
 
 def _end_now() -> None:

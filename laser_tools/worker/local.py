@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Thread
-from typing import Any, TypeVar
 
-from laser_tools.errors import DeadlineExceeded, InvalidRequest, MissingExtra, ModelUnavailable
+from laser_tools.errors import InvalidRequest, MissingExtra, ModelUnavailable
 from laser_tools.protocol import StoppableEngine
 from laser_tools.queued_engine import QueuedEngine
 from laser_tools.request_queue import QueueNumbers
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import within
 from laser_tools.worker.settings import WorkerSettings
+from laser_tools.worker.waiting import Waiting
 from laser_tools.worker.watch import WatchedEngine, lost
-
-T = TypeVar("T")
 
 EMPTY = QueueNumbers(queue_depth=0, in_flight=0, batch_sizes=(), waits_s=())
 
@@ -30,8 +28,7 @@ class LocalBackend:
         self._load = load
         self._engine: WatchedEngine | None = None
         self._queue: QueuedEngine | None = None
-        self._waiting: set[asyncio.Future[Any]] = set()
-        self._abandoned = False
+        self._waiting = Waiting()
 
     async def start(self) -> None:
         settings = self._settings
@@ -56,11 +53,14 @@ class LocalBackend:
 
     async def answer(self, request: AnswerRequest, deadline_s: float) -> GroundedAnswer:
         queue = self._running()
-        return await self._ask(queue.aanswer([request], within(deadline_s)), deadline_s)
+        call = queue.aanswer([request], within(deadline_s))
+        # The deadline also holds here: a model may not ask in time.
+        return (await self._waiting.result(call, deadline_s))[0]
 
     async def zoom(self, request: ZoomRequest, deadline_s: float) -> ZoomResult:
         queue = self._running()
-        return await self._ask(queue.azoom([request], within(deadline_s)), deadline_s)
+        call = queue.azoom([request], within(deadline_s))
+        return (await self._waiting.result(call, deadline_s))[0]
 
     def numbers(self) -> QueueNumbers:
         return self._queue.numbers() if self._queue else EMPTY
@@ -68,15 +68,13 @@ class LocalBackend:
     def fault(self) -> str | None:
         if self._engine is not None and self._engine.fault:
             return self._engine.fault
-        return "abandoned" if self._abandoned else None
+        return "abandoned" if self._waiting.abandoned else None
 
     def heartbeat_age_s(self) -> float:
         return self._engine.heartbeat_age_s() if self._engine else 0.0
 
     def abandon(self) -> None:
-        self._abandoned = True
-        for waiting in self._waiting:
-            waiting.cancel()
+        self._waiting.abandon()
 
     def _running(self) -> QueuedEngine:
         if self._queue is None:
@@ -84,23 +82,6 @@ class LocalBackend:
         if self.fault():
             raise lost()
         return self._queue
-
-    async def _ask(self, call: Coroutine[Any, Any, list[T]], deadline_s: float) -> T:
-        """The one result. The deadline also holds here: a model may not ask in time."""
-        waiting = asyncio.ensure_future(call)
-        self._waiting.add(waiting)
-        try:
-            async with asyncio.timeout(deadline_s):
-                return (await waiting)[0]
-        except TimeoutError:
-            raise DeadlineExceeded(deadline_s) from None
-        except asyncio.CancelledError:
-            if self._abandoned and not _is_cancelled():
-                raise lost() from None
-            raise
-        finally:
-            waiting.cancel()
-            self._waiting.discard(waiting)
 
 
 def local_backend(settings: WorkerSettings) -> LocalBackend:
@@ -138,9 +119,3 @@ def _check_device(device: str) -> None:
         raise InvalidRequest(
             "LASER_DEVICE (--device) must be a device that torch can use on this machine."
         ) from None
-
-
-def _is_cancelled() -> bool:
-    """Whether it is our own caller who has gone, not the request that was given up."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -1,0 +1,54 @@
+"""Questions about one image go to one replica, which has its prefix; others stand in for it.
+
+Rendezvous hashing: each replica scores each image by a hash of both, and the highest takes it. So
+every ingress agrees without talking, a lost replica moves its own images only, and nothing has to
+be remembered. (Ray's model multiplexing would have to be told of each image by each replica, and
+waits for a second before it gives a busy replica's image to another one.)
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from PIL import Image
+from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
+
+SAMPLE_PX = 64
+
+
+class ImageRouter(RequestRouter):
+    """Ray asks it for replicas in order of preference, and takes the first that has room.
+
+    The image's key travels as the call's `multiplexed_model_id`.
+    """
+
+    async def choose_replicas(
+        self,
+        candidate_replicas: list[RunningReplica],
+        pending_request: PendingRequest | None = None,
+    ) -> list[list[RunningReplica]]:
+        key = ""
+        if pending_request is not None:
+            key = pending_request.metadata.multiplexed_model_id
+            pending_request.routing_context.should_backoff = True  # or a full house makes it spin
+        ids = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
+        return [[ids[name]] for name in preferred(key, list(ids))]
+
+
+def preferred(key: str, replicas: list[str]) -> list[str]:
+    """The replicas in the order in which they are to be tried for an image."""
+    return sorted(replicas, key=lambda name: (_score(key, name), name), reverse=True)
+
+
+def image_key(image: Image.Image) -> str:
+    """Equal for equal images, and for different ones nearly always different.
+
+    Of a few thousand pixels, as hashing 40 million would cost more than it may save. Where two
+    images share a key they share a replica, no more.
+    """
+    sample = image.resize((SAMPLE_PX, SAMPLE_PX), Image.Resampling.NEAREST)
+    return blake2b(sample.tobytes(), digest_size=12, key=repr(image.size).encode()).hexdigest()
+
+
+def _score(key: str, replica: str) -> bytes:
+    return blake2b(f"{key} {replica}".encode(), digest_size=8).digest()
