@@ -10,10 +10,10 @@ from statistics import median
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from laser_tools.errors import Busy, ModelUnavailable
+from laser_tools.errors import Busy, ModelUnavailable, QuotaExceeded
 from laser_tools.worker.health import Health
 from laser_tools.worker.record import ASK_ROUTES, IMAGE_ROUTE, Record, record_of
-from laser_tools.worker.refusals import Draining, QuotaExceeded
+from laser_tools.worker.refusals import Draining
 from laser_tools.worker.settings import WorkerSettings
 from laser_tools.worker.watch import lost
 
@@ -41,7 +41,7 @@ class Gate:
         """A place for one request while it runs. Raises QuotaExceeded, Busy."""
         kind, limit = self._limits[record.route]
         if self._keys[record.key] >= self._per_key:
-            raise QuotaExceeded(self._per_key, self._retry_after_s())
+            raise QuotaExceeded(self._retry_after_s())
         if self._kinds[kind] >= limit:
             raise Busy(self._retry_after_s())
         self._kinds[kind] += 1

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from laser_tools.errors import Unauthorized
 from laser_tools.worker.record import LIVEZ, path_of, record_of
-from laser_tools.worker.refusals import Unauthorised
 
 SCHEME = b"bearer "
+HOW = "Send one header 'Authorization: Bearer <key>' with a key of this worker."
 
 
 class Auth:
@@ -28,19 +29,19 @@ class Auth:
         await self.app(scope, receive, send)
 
     def _key_of(self, scope: Scope) -> int:
-        """The key's index; 0 for everyone where there are no keys. Raises Unauthorised."""
+        """The key's index; 0 for everyone where there are no keys. Raises Unauthorized."""
         if not self._digests:
             return 0
         given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
         if len(given) != 1 or given[0][: len(SCHEME)].lower() != SCHEME:
-            raise Unauthorised
+            raise Unauthorized.as_told(HOW)
         return self._index(_digest(given[0][len(SCHEME) :]))
 
     def _index(self, digest: bytes) -> int:
         """Compares with every key, so that the time taken says nothing about any of them."""
         found = [i for i, key in enumerate(self._digests) if hmac.compare_digest(key, digest)]
         if not found:
-            raise Unauthorised
+            raise Unauthorized.as_told(HOW)
         return found[0]
 
 

@@ -1,31 +1,21 @@
 """What only a worker refuses, and how any refusal looks on the wire.
 
 LaserError
-├── Unauthorised          401  no key, or not one of ours
 ├── NotFound              404  no such route
 ├── MethodNotAllowed      405  the route exists, for other methods
 ├── BodyTimeout           408  the body came too slowly
 ├── BodyTooLarge          413  more bytes than the route takes
 ├── UnsupportedMedia      415  encoded, or not the type that the route takes
 ├── HashMismatch          422  the bytes are not those that the path names
-├── QuotaExceeded         429  one key has too much in flight
 └── Draining              503  the worker is about to end
 """
 
 from __future__ import annotations
 
-from laser_tools.errors import Busy, LaserError
+from laser_tools.errors import Busy, LaserError, QuotaExceeded, Unauthorized
 from laser_tools.wire import ErrorBody, ErrorDetail
 
 RETRY_AFTER_S = 5  # a guess of how long a worker takes to be replaced
-
-
-class Unauthorised(LaserError):
-    http_status = 401
-    code = "unauthorized"  # as HTTP spells it
-
-    def __init__(self) -> None:
-        super().__init__("Send one header 'Authorization: Bearer <key>' with a key of this worker.")
 
 
 class NotFound(LaserError):
@@ -74,17 +64,6 @@ class HashMismatch(LaserError):
         super().__init__("The SHA-256 of the body must be the one that the path names.")
 
 
-class QuotaExceeded(LaserError):
-    http_status = 429
-    code = "quota_exceeded"
-
-    def __init__(self, limit: int, retry_after_s: int) -> None:
-        super().__init__(
-            f"A key may have {limit} requests in flight. Try again in {retry_after_s} s."
-        )
-        self.retry_after_s = retry_after_s
-
-
 class Draining(LaserError):
     http_status = 503
     code = "draining"
@@ -109,7 +88,7 @@ def headers_of(error: LaserError) -> dict[str, str]:
     """What the status asks for: Retry-After, Allow, WWW-Authenticate."""
     if isinstance(error, MethodNotAllowed):
         return {"Allow": error.allow}
-    if isinstance(error, Unauthorised):
+    if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, Busy | QuotaExceeded):
         return {"Retry-After": str(error.retry_after_s)}

@@ -31,6 +31,7 @@ from laser_tools.errors import (
     InvalidRequest,
     LaserError,
     ModelUnavailable,
+    QuotaExceeded,
     TooLarge,
 )
 from laser_tools.request_queue import QueueNumbers
@@ -41,7 +42,7 @@ from laser_tools.worker.ray_backend import RayBackend
 from laser_tools.worker.ray_options import ingress_settings, options, split, without_keys
 from laser_tools.worker.ray_replica import EngineReplica
 from laser_tools.worker.ray_reply import Refusal, Reply
-from laser_tools.worker.refusals import Draining, QuotaExceeded, headers_of
+from laser_tools.worker.refusals import Draining, headers_of
 from laser_tools.worker.settings import worker_settings
 from tests.gated import answered
 from tests.worker.harness import ALICE, CANARY, ScriptedEngine
@@ -140,7 +141,7 @@ async def test_a_refusal_comes_back_as_the_error_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [Busy(3), TooLarge(), Draining(), QuotaExceeded(2, 4), DeadlineExceeded(0.5)]
+    "error", [Busy(3), TooLarge(), Draining(), QuotaExceeded(4), DeadlineExceeded(0.5)]
 )
 def test_refusals_survive_the_way_between_processes(error: LaserError) -> None:
     told = pickle.loads(pickle.dumps(Refusal.of(error))).error()
