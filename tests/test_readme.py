@@ -19,8 +19,8 @@ SMALLER = {
     "bench choices": ("--n", "6", "--only", "readout"),
 }
 """What is added to a command that would take minutes; the last value given counts."""
-ONLY_READ = ("bench speed", "pico train", "calibrate")
-"""Commands that change the shipped model, or are slow: their options are read from --help."""
+ONLY_READ = ("bench speed", "bench worker", "pico train", "calibrate", "serve")
+"""Commands that change the shipped model, are slow or do not end: only their --help is read."""
 
 
 def blocks(*languages: str) -> list[str]:
