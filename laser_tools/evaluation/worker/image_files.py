@@ -1,4 +1,4 @@
-"""Image files for the tests, written by hand where an encoder would refuse."""
+"""Small image files, written by hand where an encoder would refuse: for tests and the bench."""
 
 from __future__ import annotations
 
