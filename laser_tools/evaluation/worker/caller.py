@@ -86,7 +86,7 @@ class Caller:
         method: str,
         path: str,
         content: bytes = b"",
-        headers: dict[str, str] | list[tuple[str | bytes, str | bytes]] | None = None,
+        headers: dict[str, str] | list[tuple[bytes, bytes]] | None = None,
     ) -> Reply:
         since_s = time.monotonic()
         try:
