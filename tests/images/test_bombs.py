@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from laser_tools.errors import ImageRejected
-from laser_tools.image_guards import MAX_JPEG_SCANS, TOO_COMPLEX, check_container
-from laser_tools.images import decode_image
 from laser_tools.evaluation.worker.bombs import bombs
 from laser_tools.evaluation.worker.image_files import encode, grey_png, jpeg_with_scans, png
+from laser_tools.image_guards import MAX_JPEG_SCANS, TOO_COMPLEX, check_container
+from laser_tools.images import decode_image
 
 MAX_GROWTH_BYTES = 96 * 2**20
 MAX_REJECTION_S = 2.0

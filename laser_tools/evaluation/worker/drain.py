@@ -39,9 +39,7 @@ async def _drain(bench: Bench) -> Figures:
     gaps_s: list[float] = []
     async with Caller(bench.worker) as caller:
         questions = distinct(N_CLIENTS, seed=7)
-        clients = [
-            asyncio.create_task(client(caller, asked, tally, stop)) for asked in questions
-        ]
+        clients = [asyncio.create_task(client(caller, asked, tally, stop)) for asked in questions]
         for _ in range(bench.sizes.restarts):
             await asyncio.sleep(BETWEEN_S)
             code, gap_s = await asyncio.to_thread(restart, bench)

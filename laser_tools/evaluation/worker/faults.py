@@ -77,9 +77,7 @@ async def _once(process: WorkerProcess, asked: Asked) -> Reply:
         return await caller.ask(asked)
 
 
-async def _memory(
-    process: WorkerProcess, asked: Asked, mark: str, said: Mapping[str, Any]
-) -> bool:
+async def _memory(process: WorkerProcess, asked: Asked, mark: str, said: Mapping[str, Any]) -> bool:
     """Recovered from, or refused in words; and the next answer is right either way."""
     before = len(process.log.of("struck"))
     reply, after = await _once(process, asked.marked(mark)), await _once(process, asked)

@@ -150,17 +150,28 @@ def goodput_share(levels: Sequence[Level]) -> float | None:
 
 
 async def recovery(caller: Caller, questions: Sequence[Asked], unloaded_s: float) -> float | None:
-    """Seconds until the first of some answers in a row that are as quick as without load."""
-    overloaded = [asyncio.create_task(caller.ask(asked)) for asked in questions]
-    await asyncio.sleep(min(unloaded_s, 1.0))
-    began_s, good, first_s = time.monotonic(), 0, 0.0
-    while good < N_PROBES and time.monotonic() - began_s < MAX_RECOVERY_S:
+    """Seconds from the last arrival until answers are as quick as without load; None: never.
+
+    The last arrivals are one burst of as many as may wait, which is all that any overload leaves.
+    Quick is the median of three in a row, so that a busy machine does not count as a slow worker.
+    """
+    burst = [asyncio.create_task(caller.ask(asked)) for asked in questions]
+    await asyncio.sleep(0)
+    began_s, probes = time.monotonic(), list[tuple[float, float]]()  # sent, latency
+    found: float | None = None
+    while found is None and time.monotonic() - began_s < MAX_RECOVERY_S:
         sent_s = time.monotonic() - began_s
-        reply = await caller.ask(questions[good])
-        quick = reply.ok and reply.seconds <= RECOVERED * unloaded_s
-        first_s = sent_s if quick and not good else first_s
-        good = good + 1 if quick else 0
+        reply = await caller.ask(questions[len(probes) % len(questions)])
+        probes.append((sent_s, reply.seconds if reply.ok else float("inf")))
+        found = recovered_at(probes, RECOVERED * unloaded_s)
         if not reply.ok:  # refused at once: do not become load oneself
             await asyncio.sleep(0.05)
-    await asyncio.gather(*overloaded)
-    return first_s if good == N_PROBES else None
+    await asyncio.gather(*burst)
+    return found
+
+
+def recovered_at(probes: Sequence[tuple[float, float]], quick_s: float) -> float | None:
+    """When the first of the last `N_PROBES` was sent, if their median is quick enough."""
+    last = probes[-N_PROBES:]
+    quick = len(last) == N_PROBES and statistics.median(took for _, took in last) <= quick_s
+    return last[0][0] if quick else None
