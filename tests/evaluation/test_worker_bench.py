@@ -85,6 +85,7 @@ def test_a_planted_leak_is_found(field: str) -> None:
     assert mixture.slopes(counts, [still] * len(counts))[f"{field}_per_1000"] == 0
     grown = {"leak": mixture.slopes(counts, leaking)}
     assert report.missed(grown) == [f"leak.{field}_per_1000"]
+    assert report.missed({"leak": {**grown["leak"], "requests": 80}}) == []  # too few to say
 
 
 def test_what_a_process_holds_is_seen(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Compare = Callable[[float, float], bool]
+_WORDS = {True: "yes", False: "NO", None: "too few to say"}
 _SIGNS: dict[str, Compare] = {"<=": operator.le, ">=": operator.ge, "=": operator.eq}
 
 
@@ -18,13 +19,14 @@ class Wanted:
     sign: str = "="
     limit: float | str = 0
     n: str = ""
+    least: int = 0  # with a smaller n it is shown, and not judged
 
 
 TABLE = (
-    Wanted("http_overhead_ms", "<=", 10, "latency.questions"),
-    Wanted("throughput_ratio_16", ">=", 1.5, "throughput.questions"),
-    Wanted("goodput_5x_share", ">=", 0.95, "load.requests"),
-    Wanted("recovery_s", "<=", 30, "load.requests"),
+    Wanted("http_overhead_ms", "<=", 10, "latency.questions", 50),
+    Wanted("throughput_ratio_16", ">=", 1.5, "throughput.questions", 200),
+    Wanted("goodput_5x_share", ">=", 0.95, "load.requests", 500),
+    Wanted("recovery_s", "<=", 30, "load.requests", 500),
     Wanted("load.broken", n="load.requests"),
     Wanted("errors_500", n="requests_logged"),
     Wanted("drain.lost", n="drain.requests"),
@@ -51,9 +53,9 @@ TABLE = (
     Wanted("concurrency.differing", n="concurrency.requests"),
     Wanted("injection.reached", n="injection.tried"),
     Wanted("secrets.matches", n="secrets.lines"),
-    Wanted("leak.rss_mb_per_1000", "<=", 2, "leak.requests"),
-    Wanted("leak.fds_per_1000", "<=", 1, "leak.requests"),
-    Wanted("leak.threads_per_1000", "<=", 1, "leak.requests"),
+    Wanted("leak.rss_mb_per_1000", "<=", 2, "leak.requests", 1000),
+    Wanted("leak.fds_per_1000", "<=", 1, "leak.requests", 1000),
+    Wanted("leak.threads_per_1000", "<=", 1, "leak.requests", 1000),
 )
 
 
@@ -65,9 +67,14 @@ def value_at(figures: Mapping[str, object], path: str) -> object:
     return found
 
 
+def is_measured(figures: Mapping[str, object], row: Wanted) -> bool:
+    return row.value.partition(".")[0] in figures
+
+
 def is_met(figures: Mapping[str, object], row: Wanted) -> bool | None:
-    """None for what was not measured; what should be there and is null is not met."""
-    if row.value.partition(".")[0] not in figures:
+    """None for what was not measured, or not often enough; what is there and null is not met."""
+    n = value_at(figures, row.n)
+    if not is_measured(figures, row) or (isinstance(n, int) and n < row.least):
         return None
     value, limit = value_at(figures, row.value), _limit(figures, row)
     if not isinstance(value, int | float) or limit is None:
@@ -84,12 +91,11 @@ def table(figures: Mapping[str, object]) -> str:
     """Every figure that was measured, under where it was measured."""
     rows = [["figure", "found", "wanted", "n", ""], ["---", "---:", "---:", "---:", "---"]]
     for row in TABLE:
-        met = is_met(figures, row)
-        if met is None:
+        if not is_measured(figures, row):
             continue
         found, limit = value_at(figures, row.value), _limit(figures, row)
-        n = _text(value_at(figures, row.n))
-        rows.append([row.value, _text(found), f"{row.sign} {_text(limit)}", n, _word(met)])
+        n, word = value_at(figures, row.n), _WORDS[is_met(figures, row)]
+        rows.append([row.value, _text(found), f"{row.sign} {_text(limit)}", _text(n), word])
     head = f"{_machine(figures)}; commit {figures.get('commit') or '-'}"
     return head + "\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -102,10 +108,6 @@ def _limit(figures: Mapping[str, object], row: Wanted) -> float | None:
 def _machine(figures: Mapping[str, object]) -> str:
     found = figures.get("machine")
     return ", ".join(f"{k} {v}" for k, v in found.items()) if isinstance(found, Mapping) else "-"
-
-
-def _word(met: bool) -> str:
-    return "yes" if met else "NO"
 
 
 def _text(value: object) -> str:
