@@ -31,7 +31,8 @@ from laser_tools.evaluation.worker import (
 )
 from laser_tools.evaluation.worker.caller import BROKEN, REFUSED, Reply
 from laser_tools.evaluation.worker.log import Log
-from laser_tools.evaluation.worker.pictures import CANARY, Asked, distinct
+from laser_tools.evaluation.worker.pictures import Asked, distinct
+from laser_tools.evaluation.worker.process import CANARY
 from laser_tools.evaluation.worker.resources import Resources, resources, slope_per_1000
 
 

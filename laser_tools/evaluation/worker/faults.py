@@ -10,10 +10,9 @@ from typing import Any
 
 from laser_tools.evaluation.worker.caller import Caller, Reply
 from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import FAULTY, WorkerProcess, until
+from laser_tools.evaluation.worker.process import WorkerProcess, until
 from laser_tools.evaluation.worker.setting import STAGES, Bench, Figures
 
-HEARTBEAT_S = 8.0  # a stage may take seconds on a busy machine
 EVENT_S = 30.0
 GOOD_REFUSALS = {(413, "too_large"), (503, "model_unavailable")}
 
@@ -29,46 +28,24 @@ class Outcomes:
 def faults(bench: Bench) -> Figures:
     """After each fault the same question gets the same answer, from this process or the next."""
     asked = distinct(1, seed=8)[0]
-    supervised = Supervised(bench)
-    said = asyncio.run(_once(supervised.process, asked)).said()
+    said = asyncio.run(_once(bench.faulty, asked)).said()
     outcomes = Outcomes()
     for mark in [*(f"oom-once@{s}" for s in STAGES), *(f"oom@{s}" for s in STAGES), "oom@outside"]:
-        outcomes.survived[mark] = asyncio.run(_memory(supervised.process, asked, mark, said))
+        outcomes.survived[mark] = asyncio.run(_memory(bench.faulty, asked, mark, said))
     for kind in bench.sizes.fatal:
         stages = bench.sizes.fatal_stages if kind == "cuda" else bench.sizes.fatal_stages[:1]
         for stage in stages:
             mark = f"{kind}@{stage}"
-            outcomes.survived[mark] = _fatal(supervised, asked, mark, said, outcomes.ready_s)
-    supervised.process.terminate()
-    clean = supervised.process.exit_code() == 0
+            outcomes.survived[mark] = _fatal(bench, asked, mark, said, outcomes.ready_s)
     return {
         "faults": {
             "injected": len(outcomes.survived),
-            "survived": sum(outcomes.survived.values()) if clean else 0,
+            "survived": sum(outcomes.survived.values()),
             "not_survived": [mark for mark, well in outcomes.survived.items() if not well],
             "time_to_ready_s": max(outcomes.ready_s, default=None),
             "restarts": len(outcomes.ready_s),
         }
     }
-
-
-class Supervised:
-    """What systemd would do: a process that ends with a fault is started again, on its port."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self.process = self._start(0)
-
-    def replace(self) -> int:
-        """Wait for the end of the process, start the next. Returns the exit code."""
-        code = self.process.exit_code()
-        self.process = self._start(self.process.port)
-        return code
-
-    def _start(self, port: int) -> WorkerProcess:
-        process = self._bench.workers.start(FAULTY, port, LASER_HEARTBEAT_S=str(HEARTBEAT_S))
-        process.ready()
-        return process
 
 
 async def _once(process: WorkerProcess, asked: Asked) -> Reply:
@@ -88,22 +65,23 @@ async def _memory(process: WorkerProcess, asked: Asked, mark: str, said: Mapping
 
 
 def _fatal(
-    supervised: Supervised, asked: Asked, mark: str, said: Mapping[str, Any], ready_s: list[float]
+    bench: Bench, asked: Asked, mark: str, said: Mapping[str, Any], ready_s: list[float]
 ) -> bool:
     """The request fails so that it can be retried, the process ends, the next one is right."""
     kill = mark.startswith("kill")
-    dying = supervised.process
+    dying = bench.faulty
     reply = (
         asyncio.run(_killed(dying, asked, mark))
         if kill
         else asyncio.run(_once(dying, asked.marked(mark)))
     )
     since_s = time.monotonic()
-    code = supervised.replace()
+    code = dying.exit_code()
+    successor = bench.faulty
     ready_s.append(time.monotonic() - since_s)
     failed_well = reply.status < 200 if kill else (reply.status, reply.code) in GOOD_REFUSALS
     struck, ended = bool(dying.log.of("struck")), code == (-9 if kill else 1)
-    after = asyncio.run(_once(supervised.process, asked))
+    after = asyncio.run(_once(successor, asked))
     return failed_well and struck and ended and same(after, said)
 
 

@@ -17,7 +17,6 @@ from laser_tools.evaluation.worker.pictures import Asked, distinct
 from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
 
 MAX_OPEN = 2000  # arrivals past it are counted and not sent: the generator's memory has a bound
-N_PICTURES = 64
 OVERLOAD = 5.0
 RECOVERED = 1.5  # x the latency without load
 N_PROBES = 3
@@ -55,11 +54,11 @@ def load(bench: Bench) -> Figures:
 
 
 async def _load(bench: Bench) -> Figures:
-    sizes, questions = bench.sizes, distinct(N_PICTURES, seed=6)
+    sizes, questions = bench.sizes, distinct(bench.sizes.pictures, seed=6)
     async with Caller(bench.worker) as caller:
         await upload(caller, questions)
         unloaded_s = statistics.median([(await caller.ask(one)).seconds for one in questions[:9]])
-        many = [questions[index % N_PICTURES] for index in range(sizes.capacity)]
+        many = [questions[index % sizes.pictures] for index in range(sizes.capacity)]
         capacity = await per_second(caller, many, N_CLIENTS)
         levels = [
             await level(caller, share, capacity, sizes.level_s, questions) for share in sizes.shares

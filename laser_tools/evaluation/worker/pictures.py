@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
@@ -51,11 +50,6 @@ def repeated(n: int, seed: int) -> list[Asked]:
     rng = random.Random(seed)
     data = _picture(rng)
     return [Asked(data, QUESTIONS[index % len(QUESTIONS)]) for index in range(n)]
-
-
-def cycle(questions: list[Asked], n: int) -> Iterator[Asked]:
-    """n of them, one after the other, again and again."""
-    return (questions[index % len(questions)] for index in range(n))
 
 
 def _picture(rng: random.Random) -> bytes:

@@ -25,6 +25,7 @@ class Wanted:
 TABLE = (
     Wanted("http_overhead_ms", "<=", 10, "latency.questions", 50),
     Wanted("throughput_ratio_16", ">=", 1.5, "throughput.questions", 200),
+    Wanted("throughput.repeated.ratio", ">=", 1.5, "throughput.questions", 200),
     Wanted("goodput_5x_share", ">=", 0.95, "load.requests", 500),
     Wanted("recovery_s", "<=", 30, "load.requests", 500),
     Wanted("load.broken", n="load.requests"),

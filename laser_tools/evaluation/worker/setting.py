@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from laser_tools.evaluation.worker.process import WorkerProcess, Workers
+from laser_tools.evaluation.worker.process import FAULTY, SERVE, WorkerProcess, Workers
 
 Figures = Mapping[str, object]
 """A part of the JSON report. What is printed beside its key is in report.py."""
 
 STAGES = ("encode", "attend", "crop", "decode")
 N_CLIENTS = 16
+HEARTBEAT_S = 8.0  # a stage may take seconds on a busy machine
 UNBOUNDED = "100000"  # a quota that is not met: overload is to end in 503, not in 429
 
 
@@ -31,16 +32,17 @@ class Sizes:
     storm: int = 1000
     mutations: int = 4000
     mutations_http: int = 400
+    pictures: int = 64  # under load: as many as may wait in the worker by default
     truncation_step: int = 1
     concurrent: int = 200
     mixed: int = 1000
 
 
 QUICK = Sizes(
-    overhead=12,
-    throughput=32,
-    capacity=24,
-    level_s=1.5,
+    overhead=6,
+    throughput=16,
+    capacity=16,
+    level_s=1.0,
     shares=(1.0, 5.0),
     restarts=1,
     fatal=("cuda",),
@@ -49,9 +51,10 @@ QUICK = Sizes(
     storm=60,
     mutations=300,
     mutations_http=40,
+    pictures=16,
     truncation_step=29,
-    concurrent=24,
-    mixed=80,
+    concurrent=16,
+    mixed=40,
 )
 SOAK = Sizes(
     overhead=300,
@@ -69,23 +72,36 @@ SOAK = Sizes(
 
 @dataclass
 class Bench:
-    """What the checks share. The main worker starts when the first of them needs it."""
+    """What the checks share: two workers, started when the first check needs them.
+
+    Both are supervised as systemd would: one that has ended is started again on its port.
+    """
 
     workers: Workers
     sizes: Sizes
     model: str = "pico"
-    _main: WorkerProcess | None = field(default=None, repr=False)
+    _worker: WorkerProcess | None = field(default=None, repr=False)
+    _faulty: WorkerProcess | None = field(default=None, repr=False)
 
     @property
     def worker(self) -> WorkerProcess:
-        """A worker that is ready."""
-        if self._main is None or self._main.ended:
-            self.replace(self.workers.start(LASER_PER_KEY_IN_FLIGHT=UNBOUNDED))
-        assert self._main is not None
-        return self._main
+        """The one that is loaded and attacked; ready."""
+        quota = {"LASER_PER_KEY_IN_FLIGHT": UNBOUNDED}
+        self._worker = self._running(self._worker, SERVE, quota)
+        return self._worker
 
-    def replace(self, process: WorkerProcess) -> WorkerProcess:
-        """From now on `process`, once ready, is the main worker."""
+    @property
+    def faulty(self) -> WorkerProcess:
+        """The one that fails where a question says so (faulty.py); ready."""
+        patience = {"LASER_HEARTBEAT_S": str(HEARTBEAT_S)}
+        self._faulty = self._running(self._faulty, FAULTY, patience)
+        return self._faulty
+
+    def _running(
+        self, last: WorkerProcess | None, command: Sequence[str], variables: dict[str, str]
+    ) -> WorkerProcess:
+        if last is not None and not last.ended:
+            return last
+        process = self.workers.start(command, last.port if last else 0, **variables)
         process.ready()
-        self._main = process
         return process

@@ -11,7 +11,7 @@ from laser_tools.evaluation.worker.caller import Caller
 from laser_tools.evaluation.worker.load import quantile
 from laser_tools.evaluation.worker.pace import upload
 from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import FAULTY, WorkerProcess, until
+from laser_tools.evaluation.worker.process import WorkerProcess, until
 from laser_tools.evaluation.worker.resources import resources
 from laser_tools.evaluation.worker.setting import STAGES, Bench, Figures
 
@@ -24,8 +24,7 @@ IDLE_S = 60.0
 
 def stops(bench: Bench) -> Figures:
     """How late after its deadline, or its caller's leaving, the model's work on it ends."""
-    process = bench.workers.start(FAULTY)
-    process.ready()
+    process = bench.faulty
     asked = distinct(1, seed=9)[0]
     found = {}
     for name, one in (("deadline", _deadline), ("disconnect", _hang_up)):
@@ -35,8 +34,6 @@ def stops(bench: Bench) -> Figures:
             for _ in range(bench.sizes.stops)
         ]
         found[name] = tally(late_s)
-    process.terminate()
-    process.exit_code()
     return found
 
 
