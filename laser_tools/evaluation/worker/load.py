@@ -20,7 +20,6 @@ MAX_OPEN = 2000  # arrivals past it are counted and not sent: the generator's me
 OVERLOAD = 5.0
 RECOVERED = 1.5  # x the latency without load
 N_PROBES = 3
-MAX_RECOVERY_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ async def _load(bench: Bench) -> Figures:
         levels = [
             await level(caller, share, capacity, sizes.level_s, questions) for share in sizes.shares
         ]
-        recovery_s = await recovery(caller, questions, unloaded_s)
+        recovery_s = await recovery(caller, questions, unloaded_s, sizes.recovery_s)
     return {
         "goodput_5x_share": goodput_share(levels),
         "recovery_s": recovery_s,
@@ -148,7 +147,9 @@ def goodput_share(levels: Sequence[Level]) -> float | None:
     return None if at_5 is None or not best else at_5 / best
 
 
-async def recovery(caller: Caller, questions: Sequence[Asked], unloaded_s: float) -> float | None:
+async def recovery(
+    caller: Caller, questions: Sequence[Asked], unloaded_s: float, patience_s: float
+) -> float | None:
     """Seconds from the last arrival until answers are as quick as without load; None: never.
 
     The last arrivals are one burst of as many as may wait, which is all that any overload leaves.
@@ -158,7 +159,7 @@ async def recovery(caller: Caller, questions: Sequence[Asked], unloaded_s: float
     await asyncio.sleep(0)
     began_s, probes = time.monotonic(), list[tuple[float, float]]()  # sent, latency
     found: float | None = None
-    while found is None and time.monotonic() - began_s < MAX_RECOVERY_S:
+    while found is None and time.monotonic() - began_s < patience_s:
         sent_s = time.monotonic() - began_s
         reply = await caller.ask(questions[len(probes) % len(questions)])
         probes.append((sent_s, reply.seconds if reply.ok else float("inf")))

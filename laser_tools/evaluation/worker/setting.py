@@ -24,6 +24,7 @@ class Sizes:
     throughput: int = 96
     capacity: int = 96
     level_s: float = 8.0
+    recovery_s: float = 60.0  # the longest that is waited for it
     shares: tuple[float, ...] = (0.5, 1.0, 2.0, 5.0, 10.0)
     restarts: int = 5
     fatal: tuple[str, ...] = ("cuda", "wedge", "kill")
@@ -43,6 +44,7 @@ QUICK = Sizes(
     throughput=16,
     capacity=16,
     level_s=1.0,
+    recovery_s=8.0,
     shares=(1.0, 5.0),
     restarts=1,
     fatal=("cuda",),
