@@ -63,10 +63,10 @@ async def _border(bench: Bench) -> Figures:
     from PIL import Image
 
     sizes = ((1, 1), (27, 28), (28, 28), (28, 2800), (2800, 28), (28, 2829), (224, 224))
-    before, nan, wrong = len(bench.workers.started), 0, 0
+    pid, nan, wrong = bench.worker.popen.pid, 0, 0  # started here, if it was not
+    before = len(bench.workers.started)
     files = [encode(Image.new("RGB", s, c), "PNG") for s in sizes for c in ("black", "white")]
     async with Caller(bench.worker) as caller:
-        pid = bench.worker.popen.pid
         for data in files:
             uploaded = await caller.upload(data)
             if uploaded.status == 400 and uploaded.code == "image_rejected":
