@@ -1,7 +1,8 @@
-# Two commands for a machine with nothing but Python >= 3.11 (and make):
+# Three commands for a machine with nothing but Python >= 3.11 (and make):
 #   make demo   ask about a shipped image, plainly and through LASER; writes evidence.png
 #   make test   lint, types, tests
-# Both make .venv first if it is not there.
+#   make soak   load and attack a worker on loopback for half an hour; writes runs/soak.json
+# Each makes .venv first if it is not there.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 
 QUESTION := $(BIN)/python -c 'import json; print(json.load(open("examples/scene.json"))["question"])'
 
-.PHONY: demo test lint types clean
+.PHONY: demo test soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -18,6 +19,11 @@ demo: $(VENV)/.engine
 
 test: lint types
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.dev
+	mkdir -p runs
+	$(BIN)/laser-tools bench worker --soak --json runs/soak.json > runs/soak.md; \
+	  code=$$?; cat runs/soak.md; exit $$code
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -11,9 +11,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from agents.planner import ScriptedPlanner, sentence, thing_asked_for
 from agents.zoom_then_ask import ask, build_agent, transcript
+from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
 from laser_tools.tools import LaserToolkit
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
-from tests.tools.hostile import HOSTILE_HANDLES
 
 QUESTION = "What colour is the small rectangle?"
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from laser_tools.errors import ImageRejected, InvalidRequest, UnknownImage
+from laser_tools.evaluation.worker.image_files import encode
 from laser_tools.image_store import ImageStore, content_digest
 from laser_tools.schema import Box
-from tests.images.files import encode
 
 
 def box(x0: int, y0: int, x1: int, y1: int) -> Box:

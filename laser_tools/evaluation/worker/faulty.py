@@ -1,0 +1,126 @@
+"""A worker whose engine fails where a question says so, for `bench worker` alone.
+
+    python -m laser_tools.evaluation.worker.faulty
+
+It is `laser-tools serve`, configured by LASER_* variables. A question that ends in ` [kind@stage]`
+is asked without its mark, and the fault happens once the model reaches that stage.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest.mock import patch
+
+import torch
+
+from laser_tools.errors import Cancelled
+from laser_tools.evaluation.worker.setting import STAGES
+from laser_tools.methods import laser
+from laser_tools.methods.clock import Clock
+from laser_tools.protocol import StoppableEngine
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.stop import ShouldStop, never
+from laser_tools.worker.local import LocalBackend, load_engine
+from laser_tools.worker.record import log_event
+from laser_tools.worker.serve import log_to_stderr, serve
+from laser_tools.worker.settings import worker_settings
+
+OUTSIDE = "outside"  # of the engine, which recovers from want of memory by itself
+KINDS = ("oom-once", "oom", "cuda", "wedge", "slow")
+STRUCK, STOPPED = "struck", "stopped"  # events in the log
+_MARK = re.compile(rf" \[({'|'.join(KINDS)})@({'|'.join((*STAGES, OUTSIDE))})\]$")
+FOREVER_S = 3600.0
+
+
+@dataclass
+class Plan:
+    """The one fault that waits for its stage. Only the model's thread looks at it."""
+
+    kind: str = ""
+    stage: str = ""
+    should_stop: ShouldStop = never
+
+    def strike(self, stage: str) -> None:
+        if not self.kind or stage != self.stage:
+            return
+        kind = self.kind
+        if kind == "oom-once":
+            self.kind = ""
+        log_event(STRUCK, kind=kind, stage=stage)
+        if kind.startswith("oom"):
+            if stage == OUTSIDE:
+                raise RuntimeError("CUDA error: out of memory")
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        if kind == "cuda":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        self._stay(asking=kind == "slow")
+
+    def _stay(self, *, asking: bool) -> None:
+        end_s = time.monotonic() + FOREVER_S
+        while time.monotonic() < end_s:
+            time.sleep(0.002)
+            if asking and self._told_to_stop():
+                raise Cancelled
+
+    def _told_to_stop(self) -> bool:
+        told = self.should_stop()
+        if told:
+            log_event(STOPPED, at_s=time.monotonic())
+        return told
+
+
+PLAN = Plan()
+
+
+class FaultyClock(Clock):
+    """The engine's clock, which is told of every stage as it begins."""
+
+    @contextmanager
+    def _measure(self, items: tuple[int, ...], stage: str) -> Iterator[None]:
+        with super()._measure(items, stage):
+            PLAN.strike(stage)
+            yield
+
+
+@dataclass(frozen=True)
+class FaultyEngine:
+    """Takes the marks off the questions, and plans their fault."""
+
+    engine: StoppableEngine
+
+    def answer(
+        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
+    ) -> list[GroundedAnswer]:
+        marks = [found for one in requests if (found := _MARK.search(one.question))]
+        PLAN.kind, PLAN.stage = marks[0].groups() if marks else ("", "")
+        PLAN.should_stop = should_stop
+        try:
+            PLAN.strike(OUTSIDE)
+            return self.engine.answer([_plain(one) for one in requests], should_stop)
+        finally:
+            PLAN.kind = ""
+
+    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
+        return self.engine.zoom(requests, should_stop)
+
+
+def _plain(request: AnswerRequest) -> AnswerRequest:
+    return request.model_copy(update={"question": _MARK.sub("", request.question)})
+
+
+def main() -> None:
+    log_to_stderr()
+    settings = worker_settings()
+    backend = LocalBackend(settings, lambda: FaultyEngine(load_engine(settings)))
+    with patch.object(laser, "Clock", FaultyClock):
+        code = serve(settings, backend)
+    os._exit(code)  # as `laser-tools serve` does: a wedged thread never ends
+
+
+if __name__ == "__main__":
+    main()

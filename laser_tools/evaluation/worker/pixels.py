@@ -1,0 +1,28 @@
+"""Files whose upright pixels are known, through the decoder."""
+
+from __future__ import annotations
+
+from laser_tools.errors import ImageRejected
+from laser_tools.evaluation.worker.golden import (
+    COMBINATIONS,
+    FORMATS,
+    golden,
+    golden_file,
+    worst_difference,
+)
+from laser_tools.evaluation.worker.setting import Bench, Figures
+from laser_tools.images import decode_image
+
+
+def pixels(bench: Bench) -> Figures:
+    """Every orientation, mode and format."""
+    failures = sum(not _right(*combination) for combination in COMBINATIONS)
+    return {"pixels": {"combinations": len(COMBINATIONS), "failures": failures}}
+
+
+def _right(kind: str, mode: str, orientation: int) -> bool:
+    try:
+        image = decode_image(golden_file(kind, mode, orientation))
+    except ImageRejected:
+        return False
+    return worst_difference(image, golden(mode)) <= FORMATS[kind][2]

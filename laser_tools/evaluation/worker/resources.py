@@ -1,0 +1,45 @@
+"""What a process holds, read from /proc (Linux)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Resources:
+    """At one moment."""
+
+    rss_mb: float
+    peak_rss_mb: float
+    fds: int
+    threads: int
+
+
+def resources(pid: int) -> Resources:
+    """Raises OSError where there is no /proc, or no such process any more."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return Resources(
+        rss_mb=_number(status, "VmRSS") / 1024,
+        peak_rss_mb=_number(status, "VmHWM") / 1024,
+        fds=sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
+        threads=_number(status, "Threads"),
+    )
+
+
+def slope_per_1000(counts: Sequence[int], values: Sequence[float]) -> float:
+    """Least squares: by how much `values` grow over 1,000 of `counts`."""
+    n = len(counts)
+    mean_x, mean_y = sum(counts) / n, sum(values) / n
+    spread = sum((x - mean_x) ** 2 for x in counts)
+    if spread == 0:
+        return 0.0
+    pairs = zip(counts, values, strict=True)
+    return 1000 * sum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread
+
+
+def _number(status: str, key: str) -> int:
+    found = re.search(rf"^{key}:\s+(\d+)", status, re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -1,0 +1,129 @@
+"""Deadlines and callers who hang up, in each stage; and a storm of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from laser_tools.errors import ModelUnavailable
+from laser_tools.evaluation.worker.caller import Caller
+from laser_tools.evaluation.worker.load import quantile
+from laser_tools.evaluation.worker.pace import upload
+from laser_tools.evaluation.worker.pictures import Asked, distinct
+from laser_tools.evaluation.worker.process import WorkerProcess, until
+from laser_tools.evaluation.worker.resources import resources
+from laser_tools.evaluation.worker.setting import STAGES, Bench, Figures
+
+DEADLINE_S = 1.5  # enough to reach the last stage
+STOP_S = 30.0
+STORM_OPEN = 32
+MAX_HANG_UP_S = 0.3
+IDLE_S = 60.0
+
+
+def stops(bench: Bench) -> Figures:
+    """How late after its deadline, or its caller's leaving, the model's work on it ends."""
+    process = bench.faulty
+    asked = distinct(1, seed=9)[0]
+    found = {}
+    for name, one in (("deadline", _deadline), ("disconnect", _hang_up)):
+        late_s = [
+            asyncio.run(one(process, asked.marked(f"slow@{stage}")))
+            for stage in STAGES
+            for _ in range(bench.sizes.stops)
+        ]
+        found[name] = tally(late_s)
+    return found
+
+
+def tally(late_s: list[float | None]) -> dict[str, object]:
+    """None stands for a request that did not stop, or whose stage was not reached."""
+    stopped = sorted(late for late in late_s if late is not None)
+    return {
+        "sent": len(late_s),
+        "cancelled": len(stopped),
+        "stop_p95_s": quantile(stopped, 0.95),
+    }
+
+
+async def _deadline(process: WorkerProcess, asked: Asked) -> float | None:
+    async with Caller(process) as caller:
+        await caller.upload(asked.data)
+        before, since_s = len(process.log.of("stopped")), time.monotonic()
+        reply = await caller.ask(asked, DEADLINE_S)
+        stopped_s = await _stopped(process, before)
+    well = reply.status == 504 and reply.code == "deadline_exceeded"
+    return stopped_s - since_s - DEADLINE_S if well and stopped_s else None
+
+
+async def _hang_up(process: WorkerProcess, asked: Asked) -> float | None:
+    async with Caller(process) as caller:
+        await caller.upload(asked.data)
+        struck, before = len(process.log.of("struck")), len(process.log.of("stopped"))
+        asking = asyncio.create_task(caller.ask(asked))
+        await asyncio.to_thread(until, lambda: len(process.log.of("struck")) > struck, STOP_S)
+        since_s = time.monotonic()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        stopped_s = await _stopped(process, before)
+    return stopped_s - since_s if stopped_s else None
+
+
+async def _stopped(process: WorkerProcess, before: int) -> float | None:
+    """When the model stopped, on the clock that processes of one machine share."""
+    try:
+        await asyncio.to_thread(until, lambda: len(process.log.of("stopped")) > before, STOP_S)
+    except ModelUnavailable:
+        return None
+    return float(process.log.of("stopped")[before]["at_s"])
+
+
+def storm(bench: Bench) -> Figures:
+    """Callers who ask and leave at once. Nothing of them may stay."""
+    return asyncio.run(_storm(bench))
+
+
+async def _storm(bench: Bench) -> Figures:
+    rng, questions = random.Random(10), distinct(8, seed=10)
+    worker = bench.worker
+    async with Caller(worker) as caller:
+        await upload(caller, questions)
+        said = (await caller.ask(questions[0])).said()
+        before, left = resources(worker.popen.pid), iter(range(bench.sizes.storm))
+
+        async def leaver() -> None:
+            for index in left:
+                asking = caller.ask(questions[index % len(questions)])
+                try:
+                    async with asyncio.timeout(rng.uniform(0.0, MAX_HANG_UP_S)):
+                        await asking
+                except TimeoutError:
+                    pass
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(STORM_OPEN):
+                group.create_task(leaver())
+        since_s = time.monotonic()
+        in_flight = await _until_idle(caller)
+        idle_s = time.monotonic() - since_s
+        again = await caller.ask(questions[0])
+    after = resources(worker.popen.pid)
+    return {
+        "storm": {
+            "sent": bench.sizes.storm,
+            "left_in_flight": in_flight,
+            "idle_after_s": idle_s,
+            "next_differs": int(not again.ok or again.said() != said),
+            "fds_left": after.fds - before.fds,
+            "threads_left": after.threads - before.threads,
+        }
+    }
+
+
+async def _until_idle(caller: Caller) -> float:
+    """What is in flight once nothing is, or after a minute."""
+    end_s = time.monotonic() + IDLE_S
+    while (n := await caller.metric("laser_http_in_flight")) and time.monotonic() < end_s:
+        await asyncio.sleep(0.02)
+    return n
