@@ -34,7 +34,7 @@ class QueuedEngine:
         engine: StoppableEngine,
         *,
         max_batch_size: int = 16,
-        max_wait_ms: float = 5.0,  # what a lone request waits for others to share its batch
+        max_wait_ms: float = 5.0,  # how long a batch that is not full waits for one more request
         max_queued: int = 64,
     ) -> None:
         if max_batch_size < 1 or max_queued < 1:

@@ -16,6 +16,7 @@ from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.stop import ShouldStop
 
 REMEMBERED = 256  # batches and waits that `QueueNumbers` tells of
+MOST_WAITS = 4  # a batch that grows is handed out at the latest after so many times `max_wait_s`
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Ticket:
 class RequestQueue:
     """At most `max_queued` tickets wait, for a batch of at most `max_batch_size`.
 
-    A batch that is not full is handed out once its oldest ticket has waited `max_wait_s`.
+    A batch that is not full is handed out once nobody has joined it for `max_wait_s`: callers who
+    were answered together come back together. Who has been alone goes on without any wait.
     """
 
     def __init__(self, max_batch_size: int, max_wait_s: float, max_queued: int) -> None:
@@ -83,6 +85,7 @@ class RequestQueue:
         self._max_queued = max_queued
         self._waiting: list[Ticket] = []  # oldest first
         self._taken: list[Ticket] = []  # the running batch
+        self._alone = False  # the last ticket was answered before another came
         self._closed = False
         self._batch_sizes: deque[int] = deque(maxlen=REMEMBERED)
         self._waits_s: deque[float] = deque(maxlen=REMEMBERED)
@@ -102,6 +105,8 @@ class RequestQueue:
             self._drop_settled()
             if len(self._waiting) + len(tickets) > self._max_queued:
                 raise Busy(self._retry_after_s())
+            company = any(ticket.open for ticket in (*self._taken, *self._waiting))
+            self._alone = self._alone and not company
             self._waiting += tickets
             self._changed.notify_all()
 
@@ -115,6 +120,7 @@ class RequestQueue:
                 batch = self._oldest_kind()
             self._waiting = [ticket for ticket in self._waiting if ticket not in batch]
             self._taken = batch
+            self._alone = len(batch) == 1 and not self._waiting
             self._note(batch)
             return batch
 
@@ -149,10 +155,17 @@ class RequestQueue:
     def _due(self, batch: Sequence[Ticket]) -> bool:
         if self._closed or len(batch) == self._max_batch_size:
             return True
-        return bool(batch) and _age_s(batch[0]) >= self._max_wait_s
+        patience_s = self._patience_s(batch)
+        return patience_s is not None and patience_s <= 0
 
     def _patience_s(self, batch: Sequence[Ticket]) -> float | None:
-        return self._max_wait_s - _age_s(batch[0]) if batch else None
+        """How much longer to wait for company; None = for the first ticket, as long as it takes."""
+        if not batch:
+            return None
+        if self._alone:
+            return 0.0
+        growing_s = MOST_WAITS * self._max_wait_s - _age_s(batch[0])
+        return min(self._max_wait_s - _age_s(batch[-1]), growing_s)
 
     def _drop_settled(self) -> None:
         self._waiting = [ticket for ticket in self._waiting if ticket.open]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, get_ident
+from time import monotonic
 
 import pytest
 
@@ -20,8 +21,9 @@ from laser_tools.errors import (
 )
 from laser_tools.protocol import Engine
 from laser_tools.queued_engine import QueuedEngine
+from laser_tools.request_queue import RequestQueue, Ticket
 from laser_tools.schema import AnswerRequest, ZoomRequest
-from laser_tools.stop import ShouldStop, within
+from laser_tools.stop import ShouldStop, never, within
 from tests.gated import MAP, Callers, GatedEngine, ask, closed, look, running
 from tests.toys import picture, toy_llava
 
@@ -246,3 +248,30 @@ def test_answers_of_a_model_are_those_of_direct_calls() -> None:
         assert queue.zoom([wanted])[0].crop_boxes == local.zoom([wanted])[0].crop_boxes
         with pytest.raises(DeadlineExceeded):
             queue.answer(asked, within(0.0))
+
+
+def waited_s(queue: RequestQueue, *names: str) -> float:
+    """Let these wait for a batch, take it, and answer it."""
+    queue.put([Ticket(ask(name)[0], never) for name in names])
+    since_s = monotonic()
+    batch = queue.take()
+    waited = monotonic() - since_s
+    assert len(batch) == len(names)
+    for ticket in batch:
+        ticket.fulfil("an answer")
+    return waited
+
+
+def test_only_who_has_had_company_waits_for_it() -> None:
+    queue = RequestQueue(max_batch_size=3, max_wait_s=0.5, max_queued=9)
+    assert waited_s(queue, "nobody knows yet") >= 0.4
+    assert waited_s(queue, "alone") < 0.4
+    assert waited_s(queue, "a", "b") < 0.4
+    assert waited_s(queue, "b may come back") >= 0.4
+    queue.put([Ticket(ask("this runs")[0], never)])
+    running = queue.take()
+    queue.put([Ticket(ask("another comes")[0], never)])
+    running[0].fulfil("an answer")
+    since_s = monotonic()
+    assert len(queue.take()) == 1
+    assert monotonic() - since_s >= 0.4
