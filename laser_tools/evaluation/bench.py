@@ -182,9 +182,12 @@ def time_ratios(timed: Sequence[Timed]) -> dict[str, report.TimeRatio]:
 
 
 def _ratio(group: Sequence[Timed]) -> report.TimeRatio:
+    laser_s = statistics.fmean(one.laser_s for one in group)
+    plain_s = statistics.fmean(one.plain_s for one in group)
     return report.TimeRatio(
         n=len(group),
+        mean=laser_s / plain_s,
         median=statistics.median(one.laser_s / one.plain_s for one in group),
-        laser_s=statistics.median(one.laser_s for one in group),
-        plain_s=statistics.median(one.plain_s for one in group),
+        laser_s=laser_s,
+        plain_s=plain_s,
     )

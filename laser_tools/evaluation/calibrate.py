@@ -109,11 +109,7 @@ def _by_route(answers: Iterable[Judged]) -> dict[str, list[Judged]]:
     groups: dict[str, list[Judged]] = {}
     for one in _usable(answers):
         groups.setdefault(one.route, []).append(one)
-    return {
-        route: group
-        for route, group in groups.items()
-        if min(_counts(group)) >= MIN_RARER
-    }
+    return {route: group for route, group in groups.items() if min(_counts(group)) >= MIN_RARER}
 
 
 def _fit(answers: Sequence[Judged], names: Sequence[str]) -> Logistic:

@@ -52,7 +52,6 @@ class _Case:
     query: Tensor | None = None  # attention (L, H, N) with the query, where it was read already
     maps: AttentionMaps | None = None
     region: Region | None = None
-    plain: Decoded | None = None
     decoded: Decoded | None = None
     route: Route = "verify"
 
@@ -141,7 +140,7 @@ def _ask_plainly(
     options: LaserOptions,
     clock: Clock,
 ) -> None:
-    """The whole image's answer, kept where it is sure enough.
+    """The whole image's answer where it is sure enough; elsewhere it ends with its first token.
 
     Its prefill is the pass with the query: what it attends to is read on the way.
     """
@@ -151,9 +150,10 @@ def _ask_plainly(
     with timer("encode"):
         encoded = prefilled(session, _query_prompts(cases, options))
     with timer("decode"), reading(session.vlm, encoded, options) as sink:
-        plain = decode_requests(session, encoded, [case.request for case in cases])
+        requests = [case.request for case in cases]
+        plain = decode_requests(session, encoded, requests, least_margin=direct_margin)
     for case, decoded, rows in zip(cases, plain, sink.rows(), strict=True):
-        case.plain, case.query = decoded, rows
+        case.query = rows
         if _sure(decoded, direct_margin):
             case.decoded, case.route = decoded, "direct"
 
@@ -190,10 +190,7 @@ def _region(case: _Case, options: LaserOptions) -> Region | None:
 def _direct(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
     """The whole image's answer where there is nothing to crop."""
     blank = [case for case in cases if case.region is None]
-    for case in blank:
-        case.decoded, case.route = case.plain, "direct"
-    unasked = _open(blank)
-    _decode(session, unasked, [(case.request.image,) for case in unasked], "direct", options, clock)
+    _decode(session, blank, [(case.request.image,) for case in blank], "direct", options, clock)
 
 
 def _zoom(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.clock import Clock
@@ -55,9 +57,15 @@ def decode_requests(
     encoded: Encoded,
     requests: Sequence[AnswerRequest],
     fusion: VATFusion | None = None,
+    least_margin: float = -math.inf,
 ) -> list[Decoded]:
-    """Decode each request; with `fusion`, `encoded` is [positive, negative], twice as long."""
-    limits = limits_of(session.vlm, encoded, requests)
+    """Decode each request; with `fusion`, `encoded` is [positive, negative], twice as long.
+
+    Answers whose first token wins by less than `least_margin` end with it.
+    """
+    limits = [
+        replace(one, least_margin=least_margin) for one in limits_of(session.vlm, encoded, requests)
+    ]
     return decode(session.vlm, encoded, limits, fusion, session.check)
 
 

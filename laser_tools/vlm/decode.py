@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,10 +32,14 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Limits:
-    """Per answer: how many tokens at most, and which choices it is held to (None = free)."""
+    """Per answer: how many tokens at most, and which choices it is held to (None = free).
+
+    An answer whose first token wins by less than `least_margin` ends there: it will not be used.
+    """
 
     max_new_tokens: int
     trie: Trie | None = None
+    least_margin: float = -math.inf
 
     @property
     def n_tokens(self) -> int:
@@ -101,6 +106,8 @@ class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         allowed = torch.ones_like(scores, dtype=torch.bool)
         for row, limit in enumerate(self._limits):
             tokens = _next_tokens(limit, so_far[row].tolist(), self._stop)
+            if self.steps and float(self.steps[0][0].margin[row]) < limit.least_margin:
+                tokens = self._stop[:1]
             if tokens is not None:
                 allowed[row] = False
                 allowed[row, tokens] = True

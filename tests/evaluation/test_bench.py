@@ -112,6 +112,7 @@ def test_time_ratios_by_route() -> None:
         "direct": 1.0,
         "verify": 3.0,
     }
+    assert ratios["overall"].mean == pytest.approx(7 / 3)
     assert time_ratios([]) == {}
 
 

@@ -157,3 +157,23 @@ def test_zoom_gives_a_crop_for_every_place(toy: Callable[[], VLM]) -> None:
 )
 def test_zoom_asks_where(what: str, question: str) -> None:
     assert zoom_question(what, LaserOptions()) == question
+
+
+@TOYS
+def test_a_plain_answer_that_is_not_sure_ends_with_its_first_token(toy: Callable[[], VLM]) -> None:
+    """It will not be used. Counted is how often the caller is asked, which is once a token."""
+    asked: list[int] = []
+
+    def counting() -> bool:
+        asked.append(1)
+        return False
+
+    request = requests()[0].model_copy(update={"max_new_tokens": 12})
+    counts = []
+    for direct_margin in (1e9, None):
+        asked.clear()
+        options = LaserOptions(direct_margin=direct_margin, verify_margin=-1.0)
+        (answer,) = LocalEngine(toy(), options).answer([request], counting)
+        assert answer.route == "zoom"
+        counts.append(len(asked))
+    assert counts[0] - counts[1] <= 3  # the first token, its end, and the way there
