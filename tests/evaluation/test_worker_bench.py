@@ -127,10 +127,10 @@ def test_arrivals_are_fixed_and_as_many_as_asked_for() -> None:
     assert load.arrivals(0.0, 20.0, seed=1) == []
 
 
-def test_recovery_is_where_a_quick_row_begins() -> None:
+def test_recovery_is_when_a_row_is_quick() -> None:
     slow = [(0.0, 2.0), (2.0, 1.5), (3.5, 0.2)]
     assert load.recovered_at(slow, quick_s=0.3) is None
-    assert load.recovered_at([*slow, (3.7, 0.2)], quick_s=0.3) == 2.0
+    assert load.recovered_at([*slow, (3.7, 0.2)], quick_s=0.3) == 3.7
     assert load.recovered_at([(0.0, 0.1)], quick_s=0.3) is None
 
 

@@ -163,7 +163,8 @@ async def recovery(
         sent_s = time.monotonic() - began_s
         reply = await caller.ask(questions[len(probes) % len(questions)])
         probes.append((sent_s, reply.seconds if reply.ok else float("inf")))
-        found = recovered_at(probes, RECOVERED * unloaded_s)
+        if all(one.done() for one in burst):  # a probe that overtook the burst says nothing
+            found = recovered_at(probes, RECOVERED * unloaded_s)
         if not reply.ok:  # refused at once: do not become load oneself
             await asyncio.sleep(0.05)
     await asyncio.gather(*burst)
@@ -171,7 +172,7 @@ async def recovery(
 
 
 def recovered_at(probes: Sequence[tuple[float, float]], quick_s: float) -> float | None:
-    """When the first of the last `N_PROBES` was sent, if their median is quick enough."""
+    """When the last of the last `N_PROBES` was sent, if their median is quick enough."""
     last = probes[-N_PROBES:]
     quick = len(last) == N_PROBES and statistics.median(took for _, took in last) <= quick_s
-    return last[0][0] if quick else None
+    return last[-1][0] if quick else None
