@@ -18,7 +18,7 @@ from laser_tools.schema import Box
 from laser_tools.vlm.load import VLM
 from tests.toys import picture, toy_llava, toy_qwen
 
-ARMS = {"plain", "naive", "vicrop", "direct", "zoom", "verify", "verify_keys"}
+ARMS = {"plain", "naive", "vicrop", "direct", "zoom", "verify", "verify_pixels"}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_every_arm_runs_and_takes_its_route(model: Callable[[], VLM]) -> None:
     samples = {name: arm() for name, arm in speed.arms(one).items()}
     assert set(samples) == ARMS
     assert all(sample.seconds > 0 and sample.n_tokens > 0 for sample in samples.values())
-    for name in ("direct", "zoom", "verify", "verify_keys"):
+    for name in ("direct", "zoom", "verify", "verify_pixels"):
         assert samples[name].route == name.partition("_")[0]
     assert model().model.config.get_text_config()._attn_implementation == "sdpa"
 
