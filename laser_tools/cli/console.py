@@ -144,7 +144,7 @@ def options_from(pairs: list[str] | None) -> LaserOptions:
 
 
 def plain_data(result: BaseModel) -> Any:  # noqa: ANN401 (whatever JSON holds)
-    """A result as JSON data; infinite numbers become null."""
+    """A result as JSON data; an infinite number is the text "Infinity"."""
     return json.loads(result.model_dump_json())
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 import httpx
 
 from laser_tools.errors import Misconfigured
+from laser_tools.loopback import is_loopback
 
 _URL = "The worker's URL (base_url, LASER_BASE_URL)"
 _KEY = "The worker's key (api_key, LASER_API_KEY)"
@@ -31,7 +31,7 @@ def checked_url(text: str, *, allow_http: bool) -> httpx.URL:
         raise Misconfigured(f"{_URL} must hold no user or password. Use api_key (LASER_API_KEY).")
     if url.query or url.fragment:
         raise Misconfigured(f"{_URL} must end with a host or a path: no '?' or '#'.")
-    if url.scheme == "http" and not (allow_http or _is_this_machine(url.host)):
+    if url.scheme == "http" and not (allow_http or is_loopback(url.host)):
         raise Misconfigured(
             f"{_URL} must be https for another machine. "
             "In a network you trust, set allow_http=True (LASER_ALLOW_HTTP=true)."
@@ -59,12 +59,3 @@ def _parsed(text: str) -> httpx.URL:
         return httpx.URL(text)
     except (httpx.InvalidURL, TypeError):
         raise Misconfigured(f"{_URL} is not a URL. Write it like https://worker.example.") from None
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import string
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.images import ImageLimits
+from laser_tools.loopback import is_loopback
 
 PREFIX = "LASER_"
 MIN_KEY_CHARS = 16
@@ -147,14 +147,6 @@ def worker_settings(**flags: object) -> WorkerSettings:
         return WorkerSettings(**given)
     except ValidationError as error:
         raise InvalidRequest(_sentence(error)) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_key(key: SecretStr) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from laser_tools import cli
 from laser_tools.errors import InvalidRequest, MissingExtra
-from laser_tools.worker.settings import is_loopback, worker_settings
+from laser_tools.loopback import is_loopback
+from laser_tools.worker.settings import worker_settings
 from tests.worker.harness import ALICE, BOB
 
 WRONG = {
