@@ -16,7 +16,7 @@ from laser_tools.schema import Frozen
 from laser_tools.vlm.capture import Capture, capture
 from laser_tools.vlm.decode import Decoded, Limits, decode
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import prefilled
+from laser_tools.vlm.prefix import read
 from laser_tools.vlm.probes import (
     QUESTION,
     eager_rows,
@@ -24,7 +24,7 @@ from laser_tools.vlm.probes import (
     planted,
     texture,
 )
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, rest, visual_positions
+from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
 from laser_tools.vlm.session import Session
 
 Verdict = Literal["pass", "fail", "skip"]
@@ -110,15 +110,9 @@ def prefix(vlm: VLM) -> Check:
     session = Session(vlm)
     prompts = [Prompt((image,), QUESTION), Prompt((image,), OTHER)]
     full = [last_logits(vlm, encode(vlm, [prompt]).inputs) for prompt in prompts]
-    shared = [_behind_prefix(vlm, prefilled(session, [prompt])) for prompt in prompts]
+    shared = [read(session, [prompt]).next_logits for prompt in prompts]
     difference = max(_difference(a, b) for a, b in zip(shared, full, strict=True))
     return _close(vlm, "prefix", difference, "Logits behind a shared prefix and of full passes")
-
-
-def _behind_prefix(vlm: VLM, encoded: Encoded) -> Tensor:
-    inputs = rest(encoded.inputs, encoded.past_length)
-    past = encoded.past_key_values()
-    return last_logits(vlm, inputs, past_key_values=past, use_cache=True)
 
 
 def streams(vlm: VLM) -> Check:

@@ -9,21 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from laser_tools.grounding.regions import Region, find_region, find_regions, region_of_box
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.clock import Clock, Timer
-from laser_tools.methods.hide import hides_keys, with_hidden_keys
-from laser_tools.methods.localise import (
-    AttentionMaps,
-    find_maps,
-    find_maps_behind,
-    localise,
-    query_prompts,
-    reading,
-)
-from laser_tools.methods.plain import decode_requests
+from laser_tools.methods.hide import hides_keys, read_blind
+from laser_tools.methods.localise import AttentionMaps, localise, look, query_prompts
+from laser_tools.methods.plain import decode_requests, limits_of
 from laser_tools.methods.views import Images, negative_view, positive_view
 from laser_tools.options import LaserOptions
 from laser_tools.schema import (
@@ -34,10 +25,10 @@ from laser_tools.schema import (
     ZoomResult,
 )
 from laser_tools.stop import ShouldStop, never
-from laser_tools.vlm.decode import Decoded
+from laser_tools.vlm.decode import Decoded, first_margins
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import prefilled
-from laser_tools.vlm.prompts import Prompt
+from laser_tools.vlm.prefix import chosen, read
+from laser_tools.vlm.prompts import Encoded, Prompt
 from laser_tools.vlm.session import Session
 
 __all__ = ["AttentionMaps", "answer", "localise", "zoom"]
@@ -49,7 +40,6 @@ class _Case:
 
     index: int  # in the batch
     request: AnswerRequest
-    query: Tensor | None = None  # attention (L, H, N) with the query, where it was read already
     maps: AttentionMaps | None = None
     region: Region | None = None
     decoded: Decoded | None = None
@@ -67,9 +57,6 @@ def answer(
     session = Session(vlm, [request.image for request in requests], should_stop)
     cases = [_Case(i, request) for i, request in enumerate(requests)]
     asked = [case for case in cases if case.request.box is None]
-    direct_margin = _direct_margin(vlm, options)
-    if direct_margin is not None:
-        _ask_plainly(session, asked, direct_margin, options, clock)
     _attend(session, asked, options, clock)
     for case in cases:
         with clock.of([case.index])("crop"):
@@ -94,7 +81,7 @@ def zoom(
     questions = [zoom_question(request.what, options) for request in requests]
     session = Session(vlm, images, should_stop)
     with timer("attend"):
-        maps = find_maps(session, query_prompts(images, questions, options), options)
+        _, maps = look(session, query_prompts(images, questions, options), options)
     pairs = list(zip(requests, maps, strict=True))
     with timer("crop"):
         found = [
@@ -133,49 +120,29 @@ def _direct_margin(vlm: VLM, options: LaserOptions) -> float | None:
     return vlm.calibration.direct_margin if vlm.calibration else None
 
 
-def _ask_plainly(
-    session: Session,
-    cases: Sequence[_Case],
-    direct_margin: float,
-    options: LaserOptions,
-    clock: Clock,
-) -> None:
-    """The whole image's answer where it is sure enough; elsewhere it ends with its first token.
+def _attend(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
+    """Where the queries look; answers where the whole image's first token is sure enough already.
 
-    Its prefill is the pass with the query: what it attends to is read on the way.
+    One pass serves both: the plain answer goes on from what it read to see where to look.
     """
     if not cases:
         return
-    timer = _timer(clock, cases)
-    with timer("encode"):
-        encoded = prefilled(session, _query_prompts(cases, options))
-    with timer("decode"), reading(session.vlm, encoded, options) as sink:
-        requests = [case.request for case in cases]
-        plain = decode_requests(session, encoded, requests, least_margin=direct_margin)
-    for case, decoded, rows in zip(cases, plain, sink.rows(), strict=True):
-        case.query = rows
-        if _sure(decoded, direct_margin):
-            case.decoded, case.route = decoded, "direct"
-
-
-def _attend(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
-    """The prompts with and without the query, the latter alone where the former has run."""
-    if not cases:
-        return
-    prompts = _query_prompts(cases, options)
-    query = [case.query for case in cases if case.query is not None]
+    requests = [case.request for case in cases]
+    images, questions = [r.image for r in requests], [r.question for r in requests]
     with _timer(clock, cases)("attend"):
-        if query:
-            maps = find_maps_behind(session, prompts, query, options)
-        else:
-            maps = find_maps(session, prompts, options)
+        encoded, maps = look(session, query_prompts(images, questions, options), options)
     for case, found in zip(cases, maps, strict=True):
         case.maps = found
-
-
-def _query_prompts(cases: Sequence[_Case], options: LaserOptions) -> list[Prompt]:
-    requests = [case.request for case in cases]
-    return query_prompts([r.image for r in requests], [r.question for r in requests], options)
+    least = _direct_margin(session.vlm, options)
+    if least is None:
+        return
+    margins = first_margins(session.vlm, encoded, limits_of(session.vlm, encoded, requests))
+    rows = [row for row, margin in enumerate(margins) if margin >= least]
+    if rows:
+        sure = [cases[row] for row in rows]
+        _go_on(session, sure, chosen(session.vlm, encoded, rows), "direct", clock)
+    for case in cases:
+        _reopen_unless_sure(case, least)
 
 
 def _region(case: _Case, options: LaserOptions) -> Region | None:
@@ -199,17 +166,16 @@ def _zoom(session: Session, cases: Sequence[_Case], options: LaserOptions, clock
         return
     _decode(session, cases, _views(cases, options, clock), "zoom", options, clock)
     for case in cases:
-        if case.decoded is not None and not _sure(case.decoded, options.verify_margin):
-            case.decoded = None
+        _reopen_unless_sure(case, options.verify_margin)
 
 
 def _verify(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
     """Crop against crop without its evidence, fused token by token (eqs. 10-11)."""
-    positive = _views(cases, options, clock)
-    hidden = hides_keys(session.vlm, options)
-    negative = positive if hidden else _views(cases, options, clock, negative=True)
+    views = _views(cases, options, clock)
+    if not hides_keys(session.vlm, options):
+        views += _views(cases, options, clock, negative=True)
     fusion = VATFusion(options.alpha, options.beta)
-    _decode(session, cases, positive + negative, "verify", options, clock, fusion)
+    _decode(session, cases, views, "verify", options, clock, fusion)
 
 
 def _timer(clock: Clock, cases: Sequence[_Case]) -> Timer:
@@ -220,8 +186,11 @@ def _open(cases: Sequence[_Case]) -> list[_Case]:
     return [case for case in cases if case.decoded is None]
 
 
-def _sure(decoded: Decoded, least: float | None) -> bool:
-    return least is not None and bool(decoded.margins) and decoded.margins[0].margin >= least
+def _reopen_unless_sure(case: _Case, least: float) -> None:
+    """An answer whose first decided token won by less than `least` is not used."""
+    margins = case.decoded.margins if case.decoded else ()
+    if not margins or margins[0].margin < least:
+        case.decoded = None
 
 
 def _views(
@@ -249,13 +218,27 @@ def _decode(
         Prompt(images, question, options.answer_instruction)
         for images, question in zip(views, questions, strict=True)
     ]
-    timer = _timer(clock, cases)
-    with timer("encode"):
-        encoded = prefilled(session, prompts)
+    with _timer(clock, cases)("encode"):
         if fusion is not None and hides_keys(session.vlm, options):
             regions = [case.region for case in cases if case.region]
-            encoded = with_hidden_keys(session.vlm, encoded, regions, options)
-    with timer("decode"):
+            encoded = read_blind(session, prompts, regions, options)
+        else:
+            encoded = read(session, prompts)
+    _go_on(session, cases, encoded, route, clock, fusion)
+
+
+def _go_on(
+    session: Session,
+    cases: Sequence[_Case],
+    encoded: Encoded,
+    route: Route,
+    clock: Clock,
+    fusion: VATFusion | None = None,
+) -> None:
+    """The answers of `cases` from prompts that have been read."""
+    if not cases:
+        return
+    with _timer(clock, cases)("decode"):
         requests = [case.request for case in cases]
         decoded = decode_requests(session, encoded, requests, fusion)
     for case, one in zip(cases, decoded, strict=True):

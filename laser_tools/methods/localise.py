@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -14,17 +13,18 @@ from laser_tools.grounding.contrast import contrastive_attention
 from laser_tools.grounding.layers import choose_layer, localisation_map, vaq_scores
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box, Localisation
-from laser_tools.vlm.capture import Capture, capture
+from laser_tools.vlm.capture import Places, capture
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import prefilled
+from laser_tools.vlm.prefix import pack, run
 from laser_tools.vlm.prompts import (
     Encoded,
     Prompt,
+    encode,
     question_from_end,
-    rest,
     token_layout,
     visual_positions,
 )
+from laser_tools.vlm.rows import Rows, tokenised
 from laser_tools.vlm.session import Session
 
 
@@ -55,25 +55,22 @@ def localise(
     options: LaserOptions,
 ) -> list[AttentionMaps]:
     """Where each question makes the model look in its image (upright RGB). One batch."""
-    return find_maps(Session(vlm, images), query_prompts(images, questions, options), options)
+    prompts = query_prompts(images, questions, options)
+    return look(Session(vlm, images), prompts, options)[1]
 
 
-def find_maps(
+def look(
     session: Session, prompts: Sequence[Prompt], options: LaserOptions
-) -> list[AttentionMaps]:
-    """The same from prompts with the query; those without it are rows of the same pass."""
+) -> tuple[Encoded, list[AttentionMaps]]:
+    """Prompts with the query, read to their ends, and where it made the model look.
+
+    Those without the query take part in the same pass.
+    """
     n = len(prompts)
-    both = prefilled(session, [*prompts, *_without_query(prompts, options)])
-    rows = _rows(session, both, options)
-    return _all_maps(session.vlm, both, rows[:n], rows[n:], options)
-
-
-def find_maps_behind(
-    session: Session, prompts: Sequence[Prompt], query: Sequence[Tensor], options: LaserOptions
-) -> list[AttentionMaps]:
-    """The same, where the rows (L, H, N) of the prompts with the query have been read already."""
-    encoded = prefilled(session, _without_query(prompts, options))
-    return _all_maps(session.vlm, encoded, query, _rows(session, encoded, options), options)
+    both, rows = _read(session, [*prompts, *_without_query(prompts, options)], options)
+    pairs = zip(rows[:n], rows[n:], strict=True)
+    maps = [_maps(session.vlm, both, i, *pair, options) for i, pair in enumerate(pairs)]
+    return both, maps
 
 
 def query_prompts(
@@ -84,60 +81,52 @@ def query_prompts(
     return [Prompt((image,), question, options.answer_instruction) for image, question in pairs]
 
 
-def reading(vlm: VLM, encoded: Encoded, options: LaserOptions) -> AbstractContextManager[Capture]:
-    """Capture of the next pass over `encoded`, at the positions that `options.readout` names."""
-    weights = readout_weights(vlm, encoded, options)
-    return capture(vlm, visual_positions(vlm, encoded), weights)
-
-
-def readout_weights(vlm: VLM, encoded: Encoded, options: LaserOptions) -> Tensor:
+def readout_weights(vlm: VLM, batch: Encoded | Rows, options: LaserOptions) -> Tensor:
     """(B, R): how the last R positions are averaged. A prompt without a question reads its last."""
-    spans = [range(-1, 0)] * len(encoded)
+    spans = [range(-1, 0)] * len(batch.prompts)
     if options.readout == "question":
         spans = [
             span if prompt.question is None else question_from_end(vlm, text, prompt.question)
-            for span, prompt, text in zip(spans, encoded.prompts, encoded.texts, strict=True)
+            for span, prompt, text in zip(spans, batch.prompts, batch.texts, strict=True)
         ]
-    weights = torch.zeros(len(encoded), -min(span.start for span in spans))
+    weights = torch.zeros(len(spans), -min(span.start for span in spans))
     for row, span in enumerate(spans):
         weights[row, list(span)] = 1.0 / len(span)
     return weights
 
 
-def _rows(session: Session, encoded: Encoded, options: LaserOptions) -> list[Tensor]:
-    """Per row, attention (L, H, N) to the visual tokens, from one pass over what is left to do."""
+def _read(
+    session: Session, prompts: Sequence[Prompt], options: LaserOptions
+) -> tuple[Encoded, list[Tensor]]:
+    """The prompts, and per prompt attention (L, H, N) to the visual tokens."""
+    vlm = session.vlm
+    if not vlm.family.prefix_sharing:
+        return _read_whole(session, encode(vlm, prompts), options)
+    rows = tokenised(session, prompts)
+    packed = pack(session, rows)
+    places = [packed.places[prompt] for prompt in range(len(prompts))]
+    visual = [packed.visual(row) for row, _ in places]
+    weights = readout_weights(vlm, rows, options)
+    with capture(vlm, visual, weights, Places(places, packed.behind)) as sink:
+        encoded = run(session, rows, packed)
+    return encoded, sink.rows()
+
+
+def _read_whole(
+    session: Session, encoded: Encoded, options: LaserOptions
+) -> tuple[Encoded, list[Tensor]]:
+    """The same by a pass over everything, of which nothing is kept but the logits."""
+    vlm = session.vlm
     session.check()
-    with reading(session.vlm, encoded, options) as sink:
-        forward(session.vlm, encoded)
-    return sink.rows()
-
-
-def forward(vlm: VLM, encoded: Encoded) -> None:
-    """One pass to the end of the prompt, for what `capture` reads on the way."""
-    cache = encoded.past_key_values()
-    with torch.inference_mode():
-        if cache is None:
-            vlm.model(**encoded.inputs, use_cache=False, logits_to_keep=1)
-        else:
-            inputs = rest(encoded.inputs, cache.get_seq_length())
-            vlm.model(**inputs, past_key_values=cache, logits_to_keep=1)
+    weights = readout_weights(vlm, encoded, options)
+    with capture(vlm, visual_positions(vlm, encoded), weights) as sink, torch.inference_mode():
+        logits = vlm.model(**encoded.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+    return replace(encoded, logits=logits), sink.rows()
 
 
 def _without_query(prompts: Sequence[Prompt], options: LaserOptions) -> list[Prompt]:
     keeps = options.no_query == "instruction"
     return [Prompt(one.images, None, one.instruction if keeps else "") for one in prompts]
-
-
-def _all_maps(
-    vlm: VLM,
-    encoded: Encoded,
-    query: Sequence[Tensor],
-    no_query: Sequence[Tensor],
-    options: LaserOptions,
-) -> list[AttentionMaps]:
-    """Maps of the first rows of `encoded`, whose images are those that the rows were read on."""
-    pairs = zip(query, no_query, strict=True)
-    return [_maps(vlm, encoded, i, *rows, options) for i, rows in enumerate(pairs)]
 
 
 def _maps(

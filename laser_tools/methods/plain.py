@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.clock import Clock
@@ -15,7 +13,7 @@ from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.choices import choice_trie
 from laser_tools.vlm.decode import Decoded, Limits, decode
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import prefilled
+from laser_tools.vlm.prefix import read
 from laser_tools.vlm.prompts import Encoded, tail_text
 from laser_tools.vlm.session import Session
 
@@ -33,7 +31,7 @@ def answer(
     session = Session(vlm, images, should_stop)
     with timer("encode"):
         prompts = query_prompts(images, [request.question for request in requests], options)
-        encoded = prefilled(session, prompts)
+        encoded = read(session, prompts)
     with timer("decode"):
         decoded = decode_requests(session, encoded, requests)
     return [
@@ -57,15 +55,9 @@ def decode_requests(
     encoded: Encoded,
     requests: Sequence[AnswerRequest],
     fusion: VATFusion | None = None,
-    least_margin: float = -math.inf,
 ) -> list[Decoded]:
-    """Decode each request; with `fusion`, `encoded` is [positive, negative], twice as long.
-
-    Answers whose first token wins by less than `least_margin` end with it.
-    """
-    limits = [
-        replace(one, least_margin=least_margin) for one in limits_of(session.vlm, encoded, requests)
-    ]
+    """Decode each request; with `fusion`, `encoded` is [positive, negative], twice as long."""
+    limits = limits_of(session.vlm, encoded, requests)
     return decode(session.vlm, encoded, limits, fusion, session.check)
 
 

@@ -7,14 +7,14 @@ plus softmax(q k^T) for the last R positions only, so memory is O(L*H*N), not O(
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -27,20 +27,34 @@ _SINK: ContextVar[Capture | None] = ContextVar("laser_capture", default=None)
 _SWITCH = threading.Lock()  # two captures at once would restore each other's implementation
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where a batch's prompts stand: a row may have several, one behind another."""
+
+    at: Sequence[tuple[int, int]]  # per prompt, its row, and which of the row's prompts it is
+    behind: Sequence[int]  # per prompt of a row, how many columns come behind its last
+
+    @classmethod
+    def one_a_row(cls, n: int) -> Places:
+        """Each prompt ends its row."""
+        return cls([(row, 0) for row in range(n)], (0,))
+
+
 @dataclass
 class Capture:
     """What to read, and what was read at the prefill (decode steps are not recorded).
 
-    `weights` (B, R) averages the last R positions of each row; `visual` holds, per row, the
-    positions (N,) of its visual tokens.
+    `weights` (n, R) averages the last R positions of each prompt; `visual` holds, per prompt, the
+    positions (N,) of its visual tokens in its row.
     """
 
     visual: list[Tensor]
     weights: Tensor
-    layers: dict[int, list[Tensor]] = field(default_factory=dict)  # layer -> per row (H, N)
+    places: Places
+    layers: dict[int, list[Tensor]] = field(default_factory=dict)  # layer -> per prompt (H, N)
 
     def rows(self) -> list[Tensor]:
-        """Per batch row, attention (L, H, N) in float32. Raises ModelUnavailable if none came."""
+        """Per prompt, attention (L, H, N) in float32. Raises ModelUnavailable if none came."""
         if not self.layers:
             raise ModelUnavailable("This model does not compute attention where it can be read.")
         layers = [self.layers[layer_idx] for layer_idx in sorted(self.layers)]
@@ -48,26 +62,26 @@ class Capture:
 
 
 @contextmanager
-def capture(vlm: VLM, visual: list[Tensor], weights: Tensor) -> Iterator[Capture]:
+def capture(
+    vlm: VLM, visual: list[Tensor], weights: Tensor, places: Places | None = None
+) -> Iterator[Capture]:
     """Record the first forward pass inside the block; the former implementation comes back.
+
+    `places` may be left out where each row of the batch is one prompt.
 
     Other threads may run the same model meanwhile: they get plain sdpa and are not recorded.
     """
-    sink = Capture(visual, weights)
-    config = vlm.model.config.get_text_config()
+    sink = Capture(visual, weights, places or Places.one_a_row(len(visual)))
+    decoder = vlm.model.get_decoder()
     with _SWITCH:
-        before = config._attn_implementation
+        before = decoder.config._attn_implementation
         token = _SINK.set(sink)
         try:
-            _switch(vlm.model, ATTN_IMPLEMENTATION)
+            decoder.set_attn_implementation(ATTN_IMPLEMENTATION)
             yield sink
         finally:
-            _switch(vlm.model, before)
+            decoder.set_attn_implementation(before)
             _SINK.reset(token)
-
-
-def _switch(model: PreTrainedModel, attn_implementation: str) -> None:
-    model.set_attn_implementation({"text_config": attn_implementation})
 
 
 def _forward(
@@ -93,37 +107,46 @@ def _forward(
 def _read(
     sink: Capture, query: Tensor, key: Tensor, attention_mask: Tensor | None, scaling: float
 ) -> list[Tensor]:
-    """Per row (H, N): the weighted mean over the last R positions of what reaches visual tokens."""
-    rows = attention_rows(query, key, attention_mask, scaling, n_last=sink.weights.shape[1])
-    mean = torch.einsum("bhrs,br->bhs", rows, sink.weights.to(rows))
-    return [mean[b, :, visual.to(mean.device)] for b, visual in enumerate(sink.visual)]
+    """Per prompt (H, N): the weighted mean over its last R positions of what reaches the image."""
+    n_last, length = sink.weights.shape[1], query.shape[2]
+    last = torch.arange(-n_last, 0)  # of a prompt shorter than that, the first have no weight
+    ends = length - torch.tensor(sink.places.behind)
+    positions = (ends[:, None] + last).clamp(min=0).flatten().to(query.device)
+    rows = attention_rows(query, key, attention_mask, scaling, positions)
+    rows = rows.view(*rows.shape[:2], len(ends), n_last, rows.shape[-1])
+    weights = sink.weights.to(rows)
+    return [
+        torch.einsum("hrs,r->hs", rows[row, :, branch], weight)[:, visual.to(rows.device)]
+        for (row, branch), weight, visual in zip(sink.places.at, weights, sink.visual, strict=True)
+    ]
 
 
 def attention_rows(
-    query: Tensor, key: Tensor, attention_mask: Tensor | None, scaling: float, n_last: int
+    query: Tensor, key: Tensor, attention_mask: Tensor | None, scaling: float, positions: Tensor
 ) -> Tensor:
-    """softmax(q k^T) of the last `n_last` positions, (B, H, n_last, S) in float32.
+    """softmax(q k^T) of the queries at `positions` (R,), (B, H, R, S) in float32.
 
-    query (B, H, S, D); key (B, H_kv, S, D); the mask is boolean, additive, or None for causal.
+    query (B, H, S', D) are the last S' of S positions; key (B, H_kv, S, D); the mask is boolean,
+    additive, or None for causal.
     """
     batch, heads, _, dim = query.shape
-    groups = heads // key.shape[1]
-    last = query[:, :, -n_last:].reshape(batch, key.shape[1], groups * n_last, dim)
+    groups, n = heads // key.shape[1], len(positions)
+    last = query[:, :, positions].reshape(batch, key.shape[1], groups * n, dim)
     scores = (last @ key.transpose(-1, -2)).float() * scaling
-    scores = scores.view(batch, heads, n_last, key.shape[2])
-    return _masked(scores, attention_mask).softmax(dim=-1)
-
-
-def _masked(scores: Tensor, attention_mask: Tensor | None) -> Tensor:
-    n_last, length = scores.shape[-2:]
-    lowest = torch.finfo(scores.dtype).min  # not -inf: rows of padding must not become NaN
+    scores = scores.view(batch, heads, n, key.shape[2])
     if attention_mask is None:
-        causal = torch.ones(n_last, length, dtype=torch.bool, device=scores.device)
-        return scores.masked_fill(~causal.tril(length - n_last), lowest)
-    mask = attention_mask[:, :, -n_last:, :length]
-    if mask.dtype == torch.bool:
-        return scores.masked_fill(~mask, lowest)
-    return scores + mask
+        columns = torch.arange(key.shape[2], device=key.device)
+        mask = columns <= (positions + key.shape[2] - query.shape[2])[:, None]
+    else:
+        mask = attention_mask[:, :, positions, : key.shape[2]]
+    return _masked(scores, mask).softmax(dim=-1)
+
+
+def _masked(scores: Tensor, mask: Tensor) -> Tensor:
+    if mask.dtype != torch.bool:
+        return scores + mask
+    lowest = torch.finfo(scores.dtype).min  # not -inf: rows of padding must not become NaN
+    return scores.masked_fill(~mask, lowest)
 
 
 AttentionInterface.register(ATTN_IMPLEMENTATION, _forward)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import (
+    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -32,14 +32,10 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Limits:
-    """Per answer: how many tokens at most, and which choices it is held to (None = free).
-
-    An answer whose first token wins by less than `least_margin` ends there: it will not be used.
-    """
+    """Per answer: how many tokens at most, and which choices it is held to (None = free)."""
 
     max_new_tokens: int
     trie: Trie | None = None
-    least_margin: float = -math.inf
 
     @property
     def n_tokens(self) -> int:
@@ -60,15 +56,57 @@ def decode(
     """
     recorder = _Recorder(encoded.length, limits, stop_ids(vlm), fusion, check)
     n_tokens = max(limit.n_tokens for limit in limits)
+    if not encoded.past:
+        ids = _generated(vlm, encoded.inputs, None, n_tokens, recorder)
+    else:
+        inputs = _with_first_token(encoded, recorder)
+        ids, cache = inputs["input_ids"], encoded.past_key_values(n_tokens)
+        if n_tokens > 1 and not recorder.ended(ids):
+            ids = _generated(vlm, inputs, cache, n_tokens - 1, recorder)
+    new = ids[: len(limits), encoded.length :]
+    return [_decoded(vlm, new[row], row, recorder, limits[row]) for row in range(len(limits))]
+
+
+def first_margins(vlm: VLM, encoded: Encoded, limits: Sequence[Limits]) -> list[float]:
+    """By how much the first token of each answer would win (logit units).
+
+    For the first `len(limits)` rows of a batch that was read to its end.
+    """
+    recorder, n = _Recorder(encoded.length, limits, stop_ids(vlm)), len(limits)
+    recorder(encoded.inputs["input_ids"][:n], encoded.next_logits[:n])
+    margin: list[float] = recorder.steps[0][0].margin.tolist()
+    return margin
+
+
+def _with_first_token(encoded: Encoded, recorder: _Recorder) -> dict[str, Tensor]:
+    """The inputs of `generate` from the second token on: the first follows from the logits."""
+    ids, mask, positions = (
+        encoded.inputs[name] for name in ("input_ids", "attention_mask", "position_ids")
+    )
+    token = recorder(ids, encoded.next_logits).argmax(dim=-1, keepdim=True)
+    return {
+        "input_ids": torch.cat([ids, token], dim=1),
+        "attention_mask": torch.cat([mask, torch.ones_like(token)], dim=1),
+        "position_ids": torch.cat([positions, positions[..., -1:] + 1], dim=-1),
+    }
+
+
+def _generated(
+    vlm: VLM,
+    inputs: Mapping[str, Tensor],
+    cache: DynamicCache | None,
+    n_tokens: int,
+    recorder: _Recorder,
+) -> Tensor:
+    """(B, S + new) token ids."""
     with torch.inference_mode():
-        ids = vlm.model.generate(
-            **encoded.inputs,
-            past_key_values=encoded.past_key_values(n_tokens),
+        ids: Tensor = vlm.model.generate(
+            **inputs,
+            past_key_values=cache,
             generation_config=_greedy(vlm, n_tokens),
             logits_processor=LogitsProcessorList([recorder]),
         )
-    new = ids[: len(limits), encoded.length :]
-    return [_decoded(vlm, new[row], row, recorder, limits[row]) for row in range(len(limits))]
+    return ids
 
 
 class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
@@ -79,8 +117,8 @@ class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         prompt_length: int,
         limits: Sequence[Limits],
         stop: list[int],
-        fusion: VATFusion | None,
-        check: Callable[[], None],
+        fusion: VATFusion | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.steps: list[tuple[Margins, Tensor]] = []  # margins, and which rows had a choice (B,)
         self._prompt_length, self._limits, self._stop = prompt_length, limits, stop
@@ -101,13 +139,15 @@ class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
         decided = torch.full_like(positive, -torch.inf).scatter(1, step.chosen[:, None], 0.0)
         return decided if self._fusion is None else decided.repeat(2, 1)
 
+    def ended(self, input_ids: Tensor) -> bool:
+        """Whether no answer goes on."""
+        return bool(torch.isin(input_ids[:, -1], torch.tensor(self._stop)).all())
+
     def _allowed(self, so_far: Tensor, scores: Tensor) -> Tensor:
         """True (B, V) for the tokens that each answer may go on with."""
         allowed = torch.ones_like(scores, dtype=torch.bool)
         for row, limit in enumerate(self._limits):
             tokens = _next_tokens(limit, so_far[row].tolist(), self._stop)
-            if self.steps and float(self.steps[0][0].margin[row]) < limit.least_margin:
-                tokens = self._stop[:1]
             if tokens is not None:
                 allowed[row] = False
                 allowed[row, tokens] = True

@@ -1,7 +1,6 @@
 """Cache layers that go on from prefilled segments, which stay as they are.
 
-A layer copies its part of the segments when the model reaches it, so that a single pass never holds
-more than one layer's copy, and `generate` holds one.
+A layer copies its part of the segments when the model reaches it.
 """
 
 from __future__ import annotations
@@ -15,27 +14,6 @@ from laser_tools.vlm.prefix_cache import KeyValue, Segment
 
 Past = Sequence[Sequence[KeyValue]]
 """One layer of a batch: per row, the keys and values of its segments."""
-
-
-class OncePastLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped here
-    """A layer of a cache for a single pass: it keeps nothing of what it lends."""
-
-    def __init__(self, past: Past, n_tokens: int) -> None:
-        """The rows of `past` are padded left to `n_tokens`."""
-        super().__init__()
-        self._past, self._n_tokens = past, n_tokens
-
-    def get_seq_length(self) -> int:
-        return self._n_tokens
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **options: object
-    ) -> tuple[Tensor, Tensor]:
-        both = _copied(self._past, self._n_tokens, room=key_states.shape[-2])
-        keys, values = both.unbind()
-        keys[:, :, self._n_tokens :] = key_states
-        values[:, :, self._n_tokens :] = value_states
-        return keys, values
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped here
@@ -86,13 +64,6 @@ def key_values(past: Sequence[Sequence[Segment]], room: int) -> DynamicCache:
     """
     cache, length = DynamicCache(), _length(past)
     cache.layers = [RoomyLayer(layer, length, room) for layer in _by_layer(past)]
-    return cache
-
-
-def key_values_once(past: Sequence[Sequence[Segment]]) -> DynamicCache:
-    """The same for a single pass, of which nothing is kept."""
-    cache, length = DynamicCache(), _length(past)
-    cache.layers = [OncePastLayer(layer, length) for layer in _by_layer(past)]
     return cache
 
 

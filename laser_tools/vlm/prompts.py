@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from laser_tools.vlm.families import PromptRule
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prefix_cache import Segment
-from laser_tools.vlm.prefix_layers import key_values, key_values_once
+from laser_tools.vlm.prefix_layers import key_values
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Prompt:
 class Encoded:
     """A left-padded batch, on the model's device.
 
-    `past` holds, per row, its images if they are prefilled already: then `inputs` are those of
-    `generate` behind `past_key_values()`, and the columns are [prefilled, rest], each padded left.
+    Where it has been read to its end, `past` holds, per row, its images and the text behind them,
+    and `logits` (B, V) is what follows. Else a pass is over all of `inputs`.
     """
 
     prompts: tuple[Prompt, ...]
@@ -44,6 +44,7 @@ class Encoded:
     inputs: dict[str, Tensor]  # what `generate` takes; input_ids is (B, S)
     image_inputs: dict[str, Tensor]  # what the processor says of the images, e.g. their grids
     past: tuple[tuple[Segment, ...], ...] = ()
+    logits: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -54,17 +55,15 @@ class Encoded:
         return self.inputs["input_ids"].shape[1]
 
     @property
-    def past_length(self) -> int:
-        """P, the columns of the padded prompt that are prefilled."""
-        return max((sum(len(one.input_ids) for one in row) for row in self.past), default=0)
+    def next_logits(self) -> Tensor:
+        """(B, V). Raises RuntimeError if the batch has not been read to its end."""
+        if self.logits is None:
+            raise RuntimeError("A prompt that was not read to its end has no next token yet.")
+        return self.logits
 
-    def past_key_values(self, max_new_tokens: int = 0) -> DynamicCache | None:
-        """A cache with what is prefilled, for one pass, or one `generate` of `max_new_tokens`."""
-        if not self.past:
-            return None
-        if max_new_tokens == 0:
-            return key_values_once(self.past)
-        return key_values(self.past, self.length - self.past_length + max_new_tokens)
+    def past_key_values(self, max_new_tokens: int) -> DynamicCache | None:
+        """A cache of what has been read, with room for `max_new_tokens`; None if nothing was."""
+        return key_values(self.past, max_new_tokens) if self.past else None
 
 
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
@@ -94,15 +93,6 @@ def token_ids(vlm: VLM, text: str) -> list[int]:
     special = not _starts_with_bos(tokenizer, text)
     ids: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]
     return ids
-
-
-def rest(inputs: Mapping[str, Tensor], past_length: int) -> dict[str, Tensor]:
-    """The inputs of one forward pass behind `past_length` columns that are prefilled."""
-    return {
-        "input_ids": inputs["input_ids"][:, past_length:],
-        "attention_mask": inputs["attention_mask"],
-        "position_ids": inputs["position_ids"][..., past_length:],
-    }
 
 
 def render(processor: ProcessorMixin, prompt: Prompt, untemplated: PromptRule | None = None) -> str:

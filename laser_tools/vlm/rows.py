@@ -1,0 +1,173 @@
+"""Prompts as tokens, positions and image parts, before any pass: what can be prefilled and found.
+
+A prompt is cut behind each of its images. What lies before a cut is known by its tokens and pixels.
+Positions are those of the whole prompt, to be passed explicitly: M-RoPE models would take them from
+their last request, and masks with holes move them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from laser_tools.errors import ModelUnavailable
+from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix_cache import Key
+from laser_tools.vlm.prompts import Prompt, moved, rendered, token_ids
+from laser_tools.vlm.session import Session
+
+Inputs = Mapping[str, Tensor]
+
+TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
+PIXELS = frozenset({"pixel_values", "pixel_attention_mask"})
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """One image of a prompt, with the text in front of it."""
+
+    key: Key  # of all up to its end
+    input_ids: Tensor  # (T,)
+    image_inputs: dict[str, Tensor]  # what the processor says of the image beside its pixels
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt: its images, and the text behind the last of them."""
+
+    input_ids: Tensor  # (S,)
+    position_ids: Tensor  # (S,), or (S, 3) for M-RoPE
+    images: tuple[ImagePart, ...]
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Of each image; the last one's tells whether two prompts differ in their text alone."""
+        return tuple(image.key for image in self.images)
+
+    def end(self, n_images: int | None = None) -> int:
+        """How many tokens the first `n_images` take, or all of them."""
+        return sum(len(image.input_ids) for image in self.images[:n_images])
+
+    def up_to(self, n_images: int) -> Row:
+        """The prompt to the end of its first `n_images`, without a text behind them."""
+        end = self.end(n_images)
+        return Row(self.input_ids[:end], self.position_ids[:end], self.images[:n_images])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of prompts. `pixels` is the processor's output for images not yet prefilled."""
+
+    prompts: tuple[Prompt, ...]
+    texts: tuple[str, ...]
+    rows: tuple[Row, ...]
+    pixels: dict[bytes, Inputs]  # by the image's digest
+
+    def pixel_inputs(self, key: Key) -> dict[str, Tensor]:
+        """What the model is given beside the tokens of the last image of `key`."""
+        return _image_inputs(self.pixels[key[-1][1]])
+
+
+def tokenised(session: Session, prompts: Sequence[Prompt]) -> Rows:
+    """The prompts, each placeholder expanded to its image's tokens; no pass is made."""
+    safe, texts = rendered(session.vlm, prompts)
+    pixels: dict[bytes, Inputs] = {}
+    pairs = zip(safe, texts, strict=True)
+    rows = tuple(_row(session, prompt, text, pixels) for prompt, text in pairs)
+    return Rows(safe, texts, rows, pixels)
+
+
+def joined(images: Sequence[Inputs]) -> dict[str, Tensor]:
+    """What the processor says of several images, as it says it of a batch."""
+    if len(images) == 1:
+        return dict(images[0])  # a copy of all pixels would be the largest tensor of the pass
+    return {name: _batched([image[name] for image in images]) for name in images[0]}
+
+
+def _row(session: Session, prompt: Prompt, text: str, pixels: dict[bytes, Inputs]) -> Row:
+    vlm = session.vlm
+    *before, tail = _split(vlm, token_ids(vlm, text), len(prompt.images))
+    digests = [session.digest(image) for image in prompt.images]
+    keys = accumulate(
+        (((tuple(ids), digest),) for ids, digest in zip(before, digests, strict=True)),
+    )
+    images = tuple(
+        _image_part(session, key, image, pixels)
+        for key, image in zip(keys, prompt.images, strict=True)
+    )
+    input_ids = torch.cat([*(image.input_ids for image in images), _ids(vlm, tail)])
+    facts = joined([image.image_inputs for image in images])
+    position_ids = vlm.family.positions(vlm.model, input_ids, facts).movedim(-1, 0)
+    return Row(input_ids, position_ids, images)
+
+
+def _split(vlm: VLM, ids: Sequence[int], n_images: int) -> list[list[int]]:
+    """The text tokens before, between and behind the image placeholders."""
+    parts: list[list[int]] = [[]]
+    for token in ids:
+        if token == vlm.model.config.image_token_id:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    if len(parts) != n_images + 1:
+        raise ModelUnavailable("The chat template does not place one token per image.")
+    return parts
+
+
+def _image_part(
+    session: Session, key: Key, image: Image.Image, pixels: dict[bytes, Inputs]
+) -> ImagePart:
+    """The image's part of a prompt; the processor is asked about images that nobody holds."""
+    segment = session.get(key)
+    if segment is not None:
+        return ImagePart(key, segment.input_ids, segment.image_inputs)
+    text, digest = key[-1]
+    if digest not in pixels:
+        pixels[digest] = _processed(session.vlm, image)
+    inputs = pixels[digest]
+    input_ids = torch.cat([_ids(session.vlm, text), inputs["input_ids"][0]])
+    return ImagePart(key, input_ids, _facts(inputs))
+
+
+def _processed(vlm: VLM, image: Image.Image) -> Inputs:
+    """The image alone, as the processor sees it: its tokens (1, n) and its pixels."""
+    inputs = vlm.processor(
+        images=[image],
+        text=[vlm.processor.image_token],
+        add_special_tokens=False,
+        return_tensors="pt",
+    )
+    return {name: moved(vlm, value) for name, value in inputs.items()}
+
+
+def _image_inputs(inputs: Inputs) -> dict[str, Tensor]:
+    return {name: value for name, value in inputs.items() if name not in TEXT_INPUTS}
+
+
+def _facts(inputs: Inputs) -> dict[str, Tensor]:
+    """What is left of an image's inputs once it is prefilled: its grid, where it has one."""
+    return {name: value for name, value in _image_inputs(inputs).items() if name not in PIXELS}
+
+
+def _batched(values: Sequence[Tensor]) -> Tensor:
+    """One behind the other; images of fewer tiles have empty ones behind them, as in a batch."""
+    largest = [max(sizes) for sizes in zip(*(one.shape[1:] for one in values), strict=True)]
+    return torch.cat([_filled(one, [len(one), *largest]) for one in values])
+
+
+def _filled(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """`value` at the beginning of zeros of that shape."""
+    if list(value.shape) == list(shape):
+        return value
+    filled = value.new_zeros(*shape)
+    filled[tuple(slice(n) for n in value.shape)] = value
+    return filled
+
+
+def _ids(vlm: VLM, ids: Sequence[int]) -> Tensor:
+    return torch.tensor(ids, dtype=torch.long, device=vlm.device)
