@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -40,25 +40,44 @@ class Places:
         return cls([(row, 0) for row in range(n)], (0,))
 
 
-@dataclass
 class Capture:
-    """What to read, and what was read at the prefill (decode steps are not recorded).
+    """What to read, and what was read at the prefill (decode steps are not recorded)."""
 
-    `weights` (n, R) averages the last R positions of each prompt; `visual` holds, per prompt, the
-    positions (N,) of its visual tokens in its row.
-    """
+    def __init__(self, visual: Sequence[Tensor], weights: Tensor, places: Places) -> None:
+        """`weights` (n, R) averages the last R positions of each prompt.
 
-    visual: list[Tensor]
-    weights: Tensor
-    places: Places
-    layers: dict[int, list[Tensor]] = field(default_factory=dict)  # layer -> per prompt (H, N)
+        `visual` holds, per prompt, the positions (N,) of its visual tokens in its row.
+        """
+        self.layers: dict[int, Tensor] = {}  # by layer: attention (B, H, prompts of a row, S)
+        self._visual, self._places = visual, places
+        self._behind = torch.tensor(places.behind)
+        n_rows = 1 + max(row for row, _ in places.at)
+        self._weights = weights.new_zeros(n_rows, len(places.behind), weights.shape[1])
+        for place, weight in zip(places.at, weights, strict=True):
+            self._weights[place] = weight
+
+    def read(
+        self, query: Tensor, key: Tensor, attention_mask: Tensor | None, scaling: float
+    ) -> Tensor:
+        """(B, H, prompts of a row, S): the weighted mean over each prompt's last R positions."""
+        weights = self._weights.to(query.device)
+        last = torch.arange(-weights.shape[-1], 0)  # a shorter prompt's first have no weight
+        positions = (query.shape[2] - self._behind[:, None] + last).clamp(min=0).flatten()
+        rows = attention_rows(query, key, attention_mask, scaling, positions.to(query.device))
+        batch, heads, _, length = rows.shape
+        rows = rows.view(batch, heads, *weights.shape[1:], length)
+        return (weights[:, None, :, None] @ rows)[:, :, :, 0]
 
     def rows(self) -> list[Tensor]:
         """Per prompt, attention (L, H, N) in float32. Raises ModelUnavailable if none came."""
         if not self.layers:
             raise ModelUnavailable("This model does not compute attention where it can be read.")
-        layers = [self.layers[layer_idx] for layer_idx in sorted(self.layers)]
-        return [torch.stack([layer[b] for layer in layers]) for b in range(len(self.visual))]
+        first = self.layers[min(self.layers)]  # layers may lie on several devices
+        found = torch.stack([self.layers[one].to(first.device) for one in sorted(self.layers)])
+        return [
+            found[:, row, :, branch, visual.to(found.device)]
+            for (row, branch), visual in zip(self._places.at, self._visual, strict=True)
+        ]
 
 
 @contextmanager
@@ -96,29 +115,12 @@ def _forward(
     sink, layer_idx = _SINK.get(), getattr(module, "layer_idx", None)
     if sink is not None and layer_idx is not None and layer_idx not in sink.layers:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        sink.layers[layer_idx] = _read(sink, query, key, attention_mask, scale)
+        sink.layers[layer_idx] = sink.read(query, key, attention_mask, scale)
     output: tuple[Tensor, Tensor | None]
     output = sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **options
     )
     return output
-
-
-def _read(
-    sink: Capture, query: Tensor, key: Tensor, attention_mask: Tensor | None, scaling: float
-) -> list[Tensor]:
-    """Per prompt (H, N): the weighted mean over its last R positions of what reaches the image."""
-    n_last, length = sink.weights.shape[1], query.shape[2]
-    last = torch.arange(-n_last, 0)  # of a prompt shorter than that, the first have no weight
-    ends = length - torch.tensor(sink.places.behind)
-    positions = (ends[:, None] + last).clamp(min=0).flatten().to(query.device)
-    rows = attention_rows(query, key, attention_mask, scaling, positions)
-    rows = rows.view(*rows.shape[:2], len(ends), n_last, rows.shape[-1])
-    weights = sink.weights.to(rows)
-    return [
-        torch.einsum("hrs,r->hs", rows[row, :, branch], weight)[:, visual.to(rows.device)]
-        for (row, branch), weight, visual in zip(sink.places.at, weights, sink.visual, strict=True)
-    ]
 
 
 def attention_rows(
