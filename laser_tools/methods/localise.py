@@ -67,7 +67,7 @@ def look(
     Those without the query take part in the same pass.
     """
     n = len(prompts)
-    both, rows = _read(session, [*prompts, *_without_query(prompts, options)], options)
+    both, rows = read_attention(session, [*prompts, *_without_query(prompts, options)], options)
     pairs = zip(rows[:n], rows[n:], strict=True)
     maps = [_maps(session.vlm, both, i, *pair, options) for i, pair in enumerate(pairs)]
     return both, maps
@@ -95,7 +95,7 @@ def readout_weights(vlm: VLM, batch: Encoded | Rows, options: LaserOptions) -> T
     return weights
 
 
-def _read(
+def read_attention(
     session: Session, prompts: Sequence[Prompt], options: LaserOptions
 ) -> tuple[Encoded, list[Tensor]]:
     """The prompts, and per prompt attention (L, H, N) to the visual tokens."""

@@ -43,21 +43,15 @@ def pack(session: Session, rows: Rows, hidden: Hidden | None = None) -> Packed:
     hidden = hidden or {}
     groups = _by_last_image(rows.rows)
     n_branches = min(len(group) for group in groups.values())
-    few = n_branches == 1 and not hidden
-    inner = {key for row in rows.rows for key in row.keys[:-1]}
-    along = {
-        key
-        for key, group in groups.items()
-        if len(group) == n_branches
-        and key not in inner
-        and (few or len(rows.rows[group[0]].images[-1].input_ids) <= MASK_TOKENS)
-    }
+    along = {key for key, group in groups.items() if len(group) == n_branches}
+    along -= {key for row in rows.rows for key in row.keys[:-1]}
+    if n_branches > 1 or hidden:
+        along = {key for key in along if _last_length(rows.rows[groups[key][0]]) <= MASK_TOKENS}
     for depth in range(max(len(row.images) for row in rows.rows)):
         _prefill(session, rows, depth, along)
     trunks = [
-        Trunk(rows.rows[group[0]], tuple(group[start : start + n_branches]), n_held)
+        Trunk(rows.rows[group[0]], tuple(group[start : start + n_branches]), _n_held(session, key))
         for key, group in groups.items()
-        for n_held in [len(key) - (session.get(key) is None)]
         for start in range(0, len(group), n_branches)
     ]
     return _packed(session.vlm, trunks, rows.rows, hidden)
@@ -127,6 +121,15 @@ def _by_last_image(rows: Sequence[Row]) -> dict[Key, list[int]]:
     for prompt, row in enumerate(rows):
         groups.setdefault(row.keys[-1], []).append(prompt)
     return groups
+
+
+def _last_length(row: Row) -> int:
+    return len(row.images[-1].input_ids)
+
+
+def _n_held(session: Session, key: Key) -> int:
+    """How many of a prompt's images are prefilled: all, or all but the last."""
+    return len(key) - (session.get(key) is None)
 
 
 def _packed(vlm: VLM, trunks: Sequence[Trunk], rows: Sequence[Row], hidden: Hidden) -> Packed:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
 import pytest
+from torch import Tensor
 
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import Cancelled, InvalidRequest
 from laser_tools.options import PAPER, LaserOptions, Negative
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import prefilled
-from laser_tools.vlm.prompts import Encoded, Prompt
-from laser_tools.vlm.session import Session
 from tests.toys import picture, toy_llava, toy_qwen
 
 TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
@@ -86,24 +84,27 @@ def test_a_second_question_is_answered_as_by_a_fresh_engine(
     assert found.prefix_hits == 1
 
 
-def test_a_gate_reads_attention_from_the_plain_answers_own_pass(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Only the prompt without the query is left to do, for the evidence of a direct answer too."""
-    asked = list[str | None]()
+def test_a_gate_costs_no_pass_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Question, prompt without it and image take one pass, which the direct answer goes on from."""
+    asked = engine(toy_llava, LaserOptions())
+    widths, forward = list[int](), asked.vlm.model.forward
 
-    def noted(session: Session, prompts: Sequence[Prompt]) -> Encoded:
-        asked.extend(prompt.question for prompt in prompts)
-        return prefilled(session, prompts)
+    def noted(*args: object, **inputs: object) -> object:
+        ids = inputs["input_ids"]
+        assert isinstance(ids, Tensor)
+        widths.append(ids.shape[1])
+        return forward(*args, **inputs)
 
-    monkeypatch.setattr("laser_tools.methods.localise.prefilled", noted)
-    for margin, route in ((-1.0, "direct"), (1e9, "verify")):
-        asked.clear()
-        gated = engine(toy_llava, LaserOptions(direct_margin=margin)).answer(requests()[:1])[0]
-        open_ = engine(toy_llava, LaserOptions()).answer(requests()[:1])[0]
-        assert gated.route == route
-        assert asked[0] is None
-        assert [one.box for one in gated.evidence] == [one.box for one in open_.evidence]
+    monkeypatch.setattr(asked.vlm.model, "forward", noted)
+    evidence = []
+    for margin, route, passes in ((-1.0, "direct", 1), (None, "verify", 2), (1e9, "verify", 2)):
+        widths.clear()
+        options = LaserOptions(direct_margin=margin)
+        (answer,) = LocalEngine(replace(asked.vlm), options).answer(requests()[:1])
+        assert answer.route == route
+        assert sum(width > 1 for width in widths) == passes
+        evidence.append([one.box for one in answer.evidence])
+    assert evidence[0] == evidence[1] == evidence[2]
 
 
 def test_keys_need_a_family_that_shares_prefixes() -> None:
@@ -138,7 +139,8 @@ def stop_at(n: int) -> Iterator[bool]:
 def test_a_caller_may_leave_at_any_moment(toy: Callable[[], VLM]) -> None:
     """Stopped at its n-th question for every n, the engine is as if it had not been asked."""
     sure = {"direct_margin": 1e9, "verify_margin": 1e9}  # never
-    options, request = PAPER.model_copy(update=sure), requests()[0]
+    options = PAPER.model_copy(update=sure)
+    request = requests()[0].model_copy(update={"max_new_tokens": 8})
     asked = engine(toy, options)
     config = asked.vlm.model.config.get_text_config()
     before = config._attn_implementation

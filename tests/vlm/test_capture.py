@@ -81,7 +81,8 @@ def test_a_mask_may_be_absent_boolean_or_additive() -> None:
     query, key = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8)
     causal = torch.ones(6, 6, dtype=torch.bool).tril()[None, None]
     additive = torch.zeros(1, 1, 6, 6).masked_fill(~causal, torch.finfo(torch.float32).min)
-    rows = [attention_rows(query, key, mask, 0.3, 2) for mask in (None, causal, additive)]
+    last = torch.tensor([4, 5])
+    rows = [attention_rows(query, key, mask, 0.3, last) for mask in (None, causal, additive)]
     torch.testing.assert_close(rows[0], rows[1])
     torch.testing.assert_close(rows[0], rows[2])
     expected = (query @ key.repeat_interleave(2, dim=1).transpose(-1, -2)) * 0.3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
@@ -13,14 +13,15 @@ from torch import Tensor
 from laser_tools.errors import Cancelled
 from laser_tools.grounding.regions import Region
 from laser_tools.grounding.vat import VATFusion
-from laser_tools.methods.hide import hidden_tokens, with_hidden_keys
-from laser_tools.methods.localise import reading
+from laser_tools.methods.hide import hidden_tokens, read_blind
+from laser_tools.methods.localise import read_attention
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
 from laser_tools.vlm.decode import Limits, decode
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import prefilled
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, rest, token_layout, visual_positions
+from laser_tools.vlm.prefix import chosen, pack, read, run
+from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
+from laser_tools.vlm.rows import tokenised
 from laser_tools.vlm.session import Session
 from tests.toy_families import (
     toy_idefics3,
@@ -50,17 +51,19 @@ def fresh(vlm: VLM) -> VLM:
     return replace(vlm)
 
 
+def unsharing(vlm: VLM) -> VLM:
+    """The same model by whole passes, the slow twin."""
+    found = fresh(vlm)
+    object.__setattr__(found, "family", replace(found.family, unshareable="a test"))
+    return found
+
+
 @torch.no_grad()
 def logits(vlm: VLM, encoded: Encoded) -> Tensor:
     """(B, V) at the end of each prompt."""
-    cache = encoded.past_key_values()
-    if cache is None:
-        return _last(vlm.model(**encoded.inputs).logits)
-    inputs = rest(encoded.inputs, cache.get_seq_length())
-    return _last(vlm.model(**inputs, past_key_values=cache).logits)
-
-
-def _last(found: Tensor) -> Tensor:
+    if encoded.past:
+        return encoded.next_logits
+    found: Tensor = vlm.model(**encoded.inputs).logits
     return found[:, -1]
 
 
@@ -72,28 +75,25 @@ def visible_ids(encoded: Encoded) -> list[list[int]]:
 @SHARING
 def test_the_tokens_are_the_processors(toy: Callable[[], VLM]) -> None:
     vlm = fresh(toy())
-    assert visible_ids(prefilled(Session(vlm), PROMPTS)) == visible_ids(encode(vlm, PROMPTS))
+    assert visible_ids(read(Session(vlm), PROMPTS)) == visible_ids(encode(vlm, PROMPTS))
 
 
 @SHARING
 def test_logits_and_attention_rows_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
-    vlm, options = fresh(toy()), LaserOptions(readout="question")
-    whole, shared = encode(vlm, PROMPTS), prefilled(Session(vlm), PROMPTS)
-    rows: list[Sequence[Tensor]] = []
-    for encoded in (whole, shared):
-        with reading(vlm, encoded, options) as sink:
-            logits(vlm, encoded)
-        rows.append(sink.rows())
-    for one, other in zip(*rows, strict=True):
+    options = LaserOptions(readout="question")
+    read_at_once, rows = read_attention(Session(fresh(toy())), PROMPTS, options)
+    whole, expected = read_attention(Session(unsharing(toy())), PROMPTS, options)
+    assert not whole.past
+    torch.testing.assert_close(read_at_once.next_logits, whole.next_logits, atol=1e-4, rtol=0)
+    for one, other in zip(rows, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
-    torch.testing.assert_close(logits(vlm, whole), logits(vlm, shared), atol=1e-4, rtol=0)
 
 
 @SHARING
 def test_answers_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
     vlm = fresh(toy())
     whole = decode(vlm, encode(vlm, PROMPTS), LIMITS)
-    shared = decode(vlm, prefilled(Session(vlm), PROMPTS), LIMITS)
+    shared = decode(vlm, read(Session(vlm), PROMPTS), LIMITS)
     for one, other in zip(whole, shared, strict=True):
         assert one.text == other.text
         assert [m.margin for m in one.margins] == pytest.approx(
@@ -105,13 +105,14 @@ def test_answers_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
 def test_requests_in_between_change_nothing(toy: Callable[[], VLM]) -> None:
     """Qwen keeps `rope_deltas` of its last request on itself: nobody here goes by them."""
     vlm = fresh(toy())
-    session, other = Session(vlm), Session(vlm)
-    waiting = prefilled(session, PROMPTS)
-    expected = logits(vlm, waiting)
-    decode(vlm, prefilled(other, [Prompt((TALL,), "is it red?")]), [Limits(3)])
+    expected = decode(vlm, read(Session(vlm), PROMPTS), LIMITS)
+    session = Session(vlm)
+    waiting = read(session, PROMPTS)
+    decode(vlm, read(Session(vlm), [Prompt((TALL,), "is it red?")]), [Limits(3)])
     logits(vlm, encode(vlm, [Prompt((TALL,), "what number is on the star?")]))
-    assert torch.equal(logits(vlm, waiting), expected)
-    assert torch.equal(logits(vlm, prefilled(session, PROMPTS)), expected)
+    assert decode(vlm, waiting, LIMITS) == expected
+    again = read(session, PROMPTS).next_logits
+    torch.testing.assert_close(again, waiting.next_logits, atol=1e-5, rtol=0)
 
 
 @TOYS
@@ -127,12 +128,12 @@ def test_an_image_is_prefilled_once(
 
     monkeypatch.setattr(vlm.model.model, "get_image_features", noted)
     session = Session(vlm, [IMAGE])
-    prefilled(session, PROMPTS[:2])
+    read(session, PROMPTS[:2])
     assert len(seen) == 1
-    prefilled(session, [PROMPTS[3]])  # its first image is held, its second is not
+    read(session, [PROMPTS[3]])  # its first image is held, its second is not
     assert len(seen) == 2
     later = Session(vlm)
-    prefilled(later, [PROMPTS[1], Prompt((IMAGE.copy(),), "is it red?")])  # pixels, not identity
+    read(later, [PROMPTS[1], Prompt((IMAGE.copy(),), "is it red?")])  # pixels, not identity
     assert len(seen) == 2
     assert later.hits(IMAGE) == 1
     assert session.hits(IMAGE) == 0
@@ -141,7 +142,7 @@ def test_an_image_is_prefilled_once(
 @TOYS
 def test_a_prefix_keeps_no_more_memory_alive_than_its_bytes(toy: Callable[[], VLM]) -> None:
     """Not the batch that it was made in, nor what stood before it."""
-    for row in prefilled(Session(fresh(toy())), PROMPTS).past:
+    for row in read(Session(fresh(toy())), PROMPTS).past:
         for segment in row:
             states = [one for pair in segment.states for one in pair]
             assert all(one.untyped_storage().nbytes() == one.nbytes for one in states)
@@ -150,10 +151,10 @@ def test_a_prefix_keeps_no_more_memory_alive_than_its_bytes(toy: Callable[[], VL
 
 def test_only_the_callers_images_are_kept() -> None:
     vlm = fresh(toy_llava())
-    prefilled(Session(vlm, [IMAGE]), PROMPTS)
+    read(Session(vlm, [IMAGE]), PROMPTS)
     assert len(vlm.prefixes) == 1
     nothing = replace(vlm, prefix_cache_bytes=0)
-    prefilled(Session(nothing, [IMAGE]), PROMPTS)
+    read(Session(nothing, [IMAGE]), PROMPTS)
     assert len(nothing.prefixes) == 0
 
 
@@ -174,10 +175,10 @@ def test_changed_weights_go_on_from_nothing_old(
     toy: Callable[[], VLM], change: Callable[[torch.nn.Module], None]
 ) -> None:
     vlm = replace(toy(), model=deepcopy(toy().model))
-    prefilled(Session(vlm, [IMAGE]), PROMPTS[:2])
+    read(Session(vlm, [IMAGE]), PROMPTS[:2])
     change(vlm.model)
     session = Session(vlm, [IMAGE])
-    shared = prefilled(session, PROMPTS[:2])
+    shared = read(session, PROMPTS[:2])
     assert session.hits(IMAGE) == 0
     whole = logits(vlm, encode(vlm, PROMPTS[:2]))
     torch.testing.assert_close(logits(vlm, shared), whole, atol=1e-4, rtol=0)
@@ -186,20 +187,19 @@ def test_changed_weights_go_on_from_nothing_old(
 def test_another_beginning_is_another_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that speaks before the image gives other keys: nothing is shared by mistake."""
     vlm = fresh(toy_llava())
-    prefilled(Session(vlm, [IMAGE]), PROMPTS[:1])
+    read(Session(vlm, [IMAGE]), PROMPTS[:1])
     template = vlm.processor.chat_template
     monkeypatch.setattr(vlm.processor, "chat_template", template.replace("USER:", "user: describe"))
     session = Session(vlm)
     torch.testing.assert_close(
-        logits(vlm, prefilled(session, PROMPTS[:1])), logits(vlm, encode(vlm, PROMPTS[:1]))
+        logits(vlm, read(session, PROMPTS[:1])), logits(vlm, encode(vlm, PROMPTS[:1]))
     )
     assert session.hits(IMAGE) == 0
 
 
 def test_a_family_that_cannot_share_takes_whole_passes() -> None:
-    vlm = fresh(toy_llava())
-    object.__setattr__(vlm, "family", replace(vlm.family, unshareable="a test"))
-    encoded = prefilled(Session(vlm), PROMPTS)
+    vlm = unsharing(toy_llava())
+    encoded = read(Session(vlm), PROMPTS)
     assert not encoded.past
     assert torch.equal(logits(vlm, encoded), logits(vlm, encode(vlm, PROMPTS)))
 
@@ -209,10 +209,9 @@ def test_with_nothing_hidden_both_streams_are_greedy(toy: Callable[[], VLM]) -> 
     vlm, options = fresh(toy()), LaserOptions(view="crop")
     prompts = PROMPTS[:2]
     nothing = Region(evidence=(), crop=Box(x0=0, y0=0, x1=300, y1=260), masked=())
-    both = prefilled(Session(vlm), prompts * 2)
-    blind = with_hidden_keys(vlm, both, [nothing] * 2, options)
+    blind = read_blind(Session(vlm), prompts, [nothing] * 2, options)
     fused = decode(vlm, blind, LIMITS[:2], VATFusion(alpha=2.0))
-    greedy = decode(vlm, prefilled(Session(vlm), prompts), LIMITS[:2])
+    greedy = decode(vlm, read(Session(vlm), prompts), LIMITS[:2])
     for one, two in zip(greedy, fused, strict=True):
         assert [m.token for m in one.margins] == [m.token for m in two.margins]
         assert [m.vat_margin for m in two.margins] == pytest.approx([0.0] * 4, abs=1e-4)
@@ -225,19 +224,93 @@ def test_hidden_keys_are_those_of_the_evidence_in_both_images(toy: Callable[[], 
     crop = Box(x0=100, y0=40, x1=240, y1=180)
     prompt = Prompt((IMAGE, IMAGE.crop(crop.as_tuple())), "where is the star?")
     region = Region(evidence=(), crop=crop, masked=(Box(x0=140, y0=80, x1=200, y1=140),))
-    both = prefilled(Session(vlm), [prompt] * 2)
-    blind = with_hidden_keys(vlm, both, [region], options)
+    both = read(Session(vlm), [prompt] * 2)
+    blind = read_blind(Session(vlm), [prompt], [region], options)
     lost = both.inputs["attention_mask"] - blind.inputs["attention_mask"]
     assert lost[0].sum() == 0
     visual = visual_positions(vlm, both)[1]
     assert 0 < lost[1].sum() < len(visual) / 2
-    per_image = [int((s.input_ids == vlm.model.config.image_token_id).sum()) for s in both.past[1]]
+    per_image = [
+        int((s.input_ids == vlm.model.config.image_token_id).sum()) for s in both.past[1][:-1]
+    ]
     assert all(part.any() for part in torch.split(lost[1][visual], per_image))
     assert lost[1].sum() == lost[1][visual].sum()
     assert torch.equal(both.inputs["position_ids"], blind.inputs["position_ids"])
-    rows = logits(vlm, blind)
-    torch.testing.assert_close(rows[0], logits(vlm, both)[0])
-    assert not torch.allclose(rows[0], rows[1])
+    naive = naive_blind(vlm, prompt, lost[1][visual].bool(), len(both.past[1][-1].input_ids))
+    torch.testing.assert_close(blind.next_logits[0], both.next_logits[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(blind.next_logits[1], naive, atol=1e-4, rtol=0)
+    assert not torch.allclose(naive, both.next_logits[1], atol=1e-4)
+
+
+@torch.no_grad()
+def naive_blind(vlm: VLM, prompt: Prompt, hidden: Tensor, n_text: int) -> Tensor:
+    """(V,): one whole pass, its last `n_text` tokens masked from the hidden ones pair by pair."""
+    inputs = dict(encode(vlm, [prompt]).inputs)
+    (visual,) = (inputs["input_ids"][0] == vlm.model.config.image_token_id).nonzero(as_tuple=True)
+    n = inputs["input_ids"].shape[1]
+    mask = torch.ones(n, n, dtype=torch.bool).tril()
+    mask[n - n_text :, visual[hidden]] = False
+    if "image_grid_thw" in inputs:
+        is_visual = (inputs["input_ids"] == vlm.model.config.image_token_id).int()
+        inputs["position_ids"] = vlm.model.model.get_rope_index(
+            inputs["input_ids"],
+            mm_token_type_ids=is_visual,
+            image_grid_thw=inputs["image_grid_thw"],
+        )[0]
+    found: Tensor = vlm.model(**inputs | {"attention_mask": mask[None, None]}).logits
+    return found[0, -1]
+
+
+@TOYS
+def test_prompts_about_one_image_share_a_row(toy: Callable[[], VLM]) -> None:
+    """And where others have fewer such prompts, several rows, behind an image made before."""
+    vlm = fresh(toy())
+    many = [Prompt((IMAGE,), f"is it {word}?") for word in ("red", "blue", "green", "where")]
+    few = [Prompt((WIDE,), "where?"), Prompt((WIDE,), None)]
+    for prompts, branches, held in (
+        (many, [(0, 1, 2, 3)], [0]),
+        ([*many, *few], [(0, 1), (2, 3), (4, 5)], [1, 1, 0]),
+        ([*many[:3], few[0]], [(0,), (1,), (2,), (3,)], [1, 1, 1, 0]),
+        ([*many[:3], *few], [(0, 1), (2,), (3, 4)], [1, 1, 0]),
+    ):
+        session = Session(vlm)
+        rows = tokenised(session, prompts)
+        packed = pack(session, rows)
+        assert [trunk.branches for trunk in packed.trunks] == branches
+        assert [trunk.n_held for trunk in packed.trunks] == held
+        found = run(session, rows, packed).next_logits
+        expected = logits(vlm, encode(vlm, prompts))
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@TOYS
+def test_a_large_image_has_a_pass_of_its_own(
+    toy: Callable[[], VLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no mask grows with the square of its tokens; unless a row has one prompt."""
+    monkeypatch.setattr("laser_tools.vlm.prefix.MASK_TOKENS", 8)
+    vlm = fresh(toy())
+    session = Session(vlm)
+    rows = tokenised(session, PROMPTS[:2])
+    packed = pack(session, rows)
+    assert packed.past_length == rows.rows[0].end()
+    found = run(session, rows, packed).next_logits
+    torch.testing.assert_close(found, logits(vlm, encode(vlm, PROMPTS[:2])), atol=1e-4, rtol=0)
+    single = Session(vlm)
+    assert pack(single, tokenised(single, PROMPTS[:1])).attention_mask().ndim == 2
+
+
+@SHARING
+def test_some_rows_of_a_batch_may_be_gone_on_from(toy: Callable[[], VLM]) -> None:
+    vlm = fresh(toy())
+    batch = read(Session(vlm), PROMPTS)
+    every = decode(vlm, batch, LIMITS)
+    some = decode(vlm, chosen(vlm, batch, [3, 1]), LIMITS[:2])
+    for one, other in zip(some, (every[3], every[1]), strict=True):
+        assert one.text == other.text
+        assert [m.margin for m in one.margins] == pytest.approx(
+            [m.margin for m in other.margins], abs=1e-4
+        )
 
 
 @pytest.mark.parametrize("toy", [toy_llava_next, toy_internvl, toy_idefics3, toy_smolvlm])
@@ -247,8 +320,9 @@ def test_hidden_keys_are_hidden_in_the_overview_too(toy: Callable[[], VLM]) -> N
     size = Box(x0=0, y0=0, x1=IMAGE.width, y1=IMAGE.height)
     left_half = size.model_copy(update={"x1": IMAGE.width // 2})
     region = Region(evidence=(), crop=size, masked=(left_half,))
-    encoded = prefilled(Session(vlm), [Prompt((IMAGE,), "where?")])
-    hidden = hidden_tokens(vlm, encoded, 0, region, options)
+    prompts = [Prompt((IMAGE,), "where?")]
+    encoded = read(Session(vlm), prompts)
+    hidden = hidden_tokens(vlm, tokenised(Session(vlm), prompts), 0, region, options)
     layout = token_layout(vlm, encoded, 0, len(hidden))
     assert layout.overview is not None
     for cells in (hidden[layout.tokens], hidden[layout.overview]):
@@ -270,4 +344,4 @@ def test_images_that_are_cut_up_otherwise_beside_others_are_not_shared() -> None
 def test_a_call_that_is_no_longer_wanted_ends() -> None:
     session = Session(fresh(toy_llava()), should_stop=lambda: True)
     with pytest.raises(Cancelled):
-        prefilled(session, PROMPTS)
+        read(session, PROMPTS)

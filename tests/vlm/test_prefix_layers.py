@@ -5,7 +5,7 @@ from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
 from laser_tools.vlm.prefix_cache import Segment
-from laser_tools.vlm.prefix_layers import RoomyLayer, key_values, key_values_once
+from laser_tools.vlm.prefix_layers import RoomyLayer, key_values
 
 
 def segment(n_tokens: int) -> Segment:
@@ -24,33 +24,31 @@ def added(n_tokens: int) -> tuple[Tensor, Tensor]:
 
 def test_a_batch_is_padded_left() -> None:
     new = added(1)
-    for cache in (key_values(BATCH, room=1), key_values_once(BATCH)):
-        assert (len(cache.layers), cache.get_seq_length()) == (2, 5)
-        for found, mine, i in zip(cache.update(*new, layer_idx=1), new, (0, 1), strict=True):
-            assert found.shape == (2, 1, 6, 3)  # B x H x T x D
-            assert not found[0, :, :3].any()
-            assert torch.equal(found[0, :, 3:5], SHORT.states[1][i])
-            assert torch.equal(found[1, :, :2], SHORT.states[1][i])
-            assert torch.equal(found[1, :, 2:5], LONG.states[1][i])
-            assert torch.equal(found[:, :, 5:], mine)
+    cache = key_values(BATCH, room=1)
+    assert (len(cache.layers), cache.get_seq_length()) == (2, 5)
+    for found, mine, i in zip(cache.update(*new, layer_idx=1), new, (0, 1), strict=True):
+        assert found.shape == (2, 1, 6, 3)  # B x H x T x D
+        assert not found[0, :, :3].any()
+        assert torch.equal(found[0, :, 3:5], SHORT.states[1][i])
+        assert torch.equal(found[1, :, :2], SHORT.states[1][i])
+        assert torch.equal(found[1, :, 2:5], LONG.states[1][i])
+        assert torch.equal(found[:, :, 5:], mine)
 
 
 def test_segments_stay_as_they_are() -> None:
     before = [one.clone() for pair in SHORT.states for one in pair]
-    for cache in (key_values([[SHORT]], room=1), key_values_once([[SHORT]])):
-        for layer_idx in range(2):
-            for one in cache.update(*(x[:1] for x in added(1)), layer_idx=layer_idx):
-                one.zero_()
+    cache = key_values([[SHORT]], room=1)
+    for layer_idx in range(2):
+        for one in cache.update(*(x[:1] for x in added(1)), layer_idx=layer_idx):
+            one.zero_()
     after = [one for pair in SHORT.states for one in pair]
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
 
 
-def test_a_single_pass_leaves_nothing_behind() -> None:
-    once, often = key_values_once(BATCH), key_values(BATCH, room=1)
-    for cache in (once, often):
-        cache.update(*added(1), layer_idx=0)
-    assert [layer.keys is None for layer in once.layers] == [True, True]
-    assert [layer.keys is None for layer in often.layers] == [False, True]  # one not reached yet
+def test_a_layer_copies_its_part_when_it_is_reached() -> None:
+    cache = key_values(BATCH, room=1)
+    cache.update(*added(1), layer_idx=0)
+    assert [layer.keys is None for layer in cache.layers] == [False, True]
 
 
 def test_rows_without_segments_grow_as_usual() -> None:
