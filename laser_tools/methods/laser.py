@@ -121,10 +121,7 @@ def _direct_margin(vlm: VLM, options: LaserOptions) -> float | None:
 
 
 def _attend(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
-    """Where the queries look; answers where the whole image's first token is sure enough already.
-
-    One pass serves both: the plain answer goes on from what it read to see where to look.
-    """
+    """Where the queries look. The image is processed and prefilled on the way."""
     if not cases:
         return
     requests = [case.request for case in cases]
@@ -134,14 +131,25 @@ def _attend(session: Session, cases: Sequence[_Case], options: LaserOptions, clo
     for case, found in zip(cases, maps, strict=True):
         case.maps = found
     least = _direct_margin(session.vlm, options)
-    if least is None:
-        return
-    margins = first_margins(session.vlm, encoded, limits_of(session.vlm, encoded, requests))
+    if least is not None:
+        _answer_easy(session, cases, encoded, least, clock)
+
+
+def _answer_easy(
+    session: Session, cases: Sequence[_Case], encoded: Encoded, least: float, clock: Clock
+) -> None:
+    """Plain answers whose first token wins by `least` logits: they go on from the pass that looked.
+
+    Only those are decoded; of the others the first token's margin is all that is known.
+    """
+    limits = limits_of(session.vlm, encoded, [case.request for case in cases])
+    margins = first_margins(session.vlm, encoded, limits)
     rows = [row for row, margin in enumerate(margins) if margin >= least]
-    if rows:
-        sure = [cases[row] for row in rows]
-        _go_on(session, sure, chosen(session.vlm, encoded, rows), "direct", clock)
-    for case in cases:
+    if not rows:
+        return
+    easy = [cases[row] for row in rows]
+    _go_on(session, easy, chosen(session.vlm, encoded, rows), "direct", clock)
+    for case in easy:
         _reopen_unless_sure(case, least)
 
 
