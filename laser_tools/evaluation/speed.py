@@ -18,10 +18,17 @@ import torch
 from PIL import Image
 
 from laser_tools.engine import LocalEngine
-from laser_tools.evaluation import slow_arms
+from laser_tools.evaluation import left_out, slow_arms
 from laser_tools.evaluation.memory import peak_bytes
 from laser_tools.evaluation.slow_arms import Scene, scene
-from laser_tools.evaluation.speed_report import BatchReport, Sample, SizeReport, ratio, size_report
+from laser_tools.evaluation.speed_report import (
+    PLAIN,
+    BatchReport,
+    Sample,
+    SizeReport,
+    ratio,
+    size_report,
+)
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.load import VLM
@@ -38,6 +45,7 @@ SLOW_ARMS: dict[str, Callable[[Scene], int]] = {
 T = TypeVar("T")
 Arm = Callable[[], Sample]
 Progress = Callable[[int], object]
+Growth = dict[str, dict[int, float]]  # arm -> visual tokens -> seconds
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,29 @@ class Setup:
     max_new_tokens: int = 16
     options: LaserOptions = field(default_factory=LaserOptions)
     questions: Sequence[tuple[Image.Image, str]] = ()
+    max_seconds: float = inf  # of one call; arms that would take longer are left out
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm's first call, which warms up and is no sample, or why there is none or no other."""
+
+    peak_bytes: int | None = None
+    left_out: str = ""
 
 
 def by_size(vlm: VLM, setup: Setup, progress: Progress) -> dict[str, SizeReport]:
-    """A report per number of visual tokens that images of the wanted sizes really have."""
+    """A report per number of visual tokens that images of the wanted sizes really have.
+
+    Small images go first: what they take says whether larger ones are worth the wait.
+    """
     bare = replace(vlm, prefix_cache_bytes=0)
     found = {one.n_visual: one for one in (_sized(bare, n, setup) for n in setup.visual_tokens)}
     mean_ratio = _mean_ratio(bare, setup)
-    return {str(n): _one_size(vlm, one, setup, mean_ratio, progress) for n, one in found.items()}
+    growth: Growth = {}
+    return {
+        str(n): _one_size(vlm, found[n], setup, mean_ratio, growth, progress) for n in sorted(found)
+    }
 
 
 def n_steps(setup: Setup) -> int:
@@ -87,19 +110,48 @@ def arms(scene: Scene) -> dict[str, Arm]:
 
 
 def _one_size(
-    vlm: VLM, scene: Scene, setup: Setup, mean_ratio: float | None, progress: Progress
+    vlm: VLM,
+    scene: Scene,
+    setup: Setup,
+    mean_ratio: float | None,
+    growth: Growth,
+    progress: Progress,
 ) -> SizeReport:
     chosen = arms(scene)
-    peaks = {name: _fitting(partial(peak_bytes, arm, vlm.model)) for name, arm in chosen.items()}
+    trials = {
+        name: _trial(name, arm, scene, setup.max_seconds, growth.setdefault(name, {}))
+        for name, arm in chosen.items()
+    }
     progress(1)
-    fitting = {name: arm for name, arm in chosen.items() if peaks[name] is not None}
     samples: dict[str, list[Sample]] = {name: [] for name in chosen}
     for _ in range(setup.repeats):
-        for name, arm in fitting.items():
-            samples[name].append(arm())
+        for name, arm in chosen.items():
+            if not trials[name].left_out:
+                samples[name].append(arm())
         progress(1)
-    second = _second_question_ratio(vlm, scene, setup.repeats)
-    return size_report(scene.image.size, samples, peaks, second, mean_ratio)
+    return size_report(
+        scene.image.size,
+        samples,
+        {name: trial.peak_bytes for name, trial in trials.items()},
+        None if trials[PLAIN].left_out else _second_question_ratio(vlm, scene, setup.repeats),
+        mean_ratio,
+        {name: trial.left_out for name, trial in trials.items() if trial.left_out},
+    )
+
+
+def _trial(name: str, arm: Arm, scene: Scene, max_seconds: float, known: dict[int, float]) -> Trial:
+    """Call the arm once, if its memory and time allow; its seconds join those that are known."""
+    why = left_out.too_large(name, scene)
+    why = why or left_out.too_slow(known, scene.n_visual, max_seconds)
+    if why:
+        return Trial(left_out=why)
+    run = partial(_timed, scene.vlm, partial(peak_bytes, arm, scene.vlm.model))
+    called = _fitting(run)
+    if called is None:
+        return Trial(left_out="did not fit into the device's memory")
+    peak, seconds = called
+    known[scene.n_visual] = seconds
+    return Trial(peak, f"a call took {seconds:.0f} s" if seconds > max_seconds else "")
 
 
 def _slowly(scene: Scene, run: Callable[[Scene], int]) -> Sample:

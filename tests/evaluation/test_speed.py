@@ -103,7 +103,7 @@ def test_the_command_writes_the_promised_json(
 ) -> None:
     monkeypatch.setattr("laser_tools.cli.speed._random", lambda *unused: toy_qwen())
     out = tmp_path / "speed.json"
-    arguments = ["bench", "speed", "--geometry", "toy", "--random-weights", "--visual-tokens"]
+    arguments = ["bench", "speed", "--geometry", "toy-llava", "--random-weights", "--visual-tokens"]
     arguments += [
         "9",
         "--repeats",
