@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from laser_tools.vlm.weight_bytes import weight_bytes
+
 SILENT = "6"  # above USDT, the profiler's highest level, at which it reports every start and stop
 MEMINFO = Path("/proc/meminfo")
 
@@ -25,8 +27,7 @@ def peak_bytes(run: Callable[[], object], model: torch.nn.Module) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device)
-    weights = sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
-    return weights + _cpu_peak(run)
+    return weight_bytes(model) + _cpu_peak(run)
 
 
 def free_bytes(device: torch.device) -> int:
