@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,7 @@ def _meminfo() -> list[str]:
 def _cpu_peak(run: Callable[[], object]) -> int:
     # Kineto, the profiler's library, reads this once, at the first profile of the process
     os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
+    gc.collect()  # what is left of earlier calls should not go while this one is counted
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()
     results = recorded.profiler.kineto_results if recorded.profiler is not None else None

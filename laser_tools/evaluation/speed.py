@@ -35,6 +35,7 @@ from laser_tools.vlm.load import VLM
 from laser_tools.vlm.probes import QUESTION, texture
 
 OTHER_QUESTION = "Where is it?"
+LONG_S = 10.0  # a first call that takes longer is the only one: warming up is little of it
 FIRST_SIDE_PX = 28  # of a visual token, to begin the search for an image's size with
 SLOW_ARMS: dict[str, Callable[[Scene], int]] = {
     "plain": slow_arms.plain,
@@ -63,10 +64,15 @@ class Setup:
 
 @dataclass(frozen=True)
 class Trial:
-    """An arm's first call, which warms up and is no sample, or why there is none or no other."""
+    """An arm's first call, or why there is none. It warms up, so it is a sample only if long."""
 
     peak_bytes: int | None = None
+    sample: Sample | None = None
     left_out: str = ""
+
+    @property
+    def repeated(self) -> bool:
+        return self.sample is not None and self.sample.seconds <= LONG_S
 
 
 def by_size(vlm: VLM, setup: Setup, progress: Progress) -> dict[str, SizeReport]:
@@ -119,39 +125,47 @@ def _one_size(
 ) -> SizeReport:
     chosen = arms(scene)
     trials = {
-        name: _trial(name, arm, scene, setup.max_seconds, growth.setdefault(name, {}))
+        name: _trial(name, arm, scene, growth.setdefault(name, {}), setup.max_seconds)
         for name, arm in chosen.items()
     }
     progress(1)
-    samples: dict[str, list[Sample]] = {name: [] for name in chosen}
+    samples = {name: _only_call(trial) for name, trial in trials.items()}
     for _ in range(setup.repeats):
         for name, arm in chosen.items():
-            if not trials[name].left_out:
+            if trials[name].repeated:
                 samples[name].append(arm())
         progress(1)
+    for name, done in samples.items():
+        if done:
+            growth[name][scene.n_visual] = median(one.seconds for one in done)
+    n_rounds = min(setup.repeats, len(samples[PLAIN]))
     return size_report(
         scene.image.size,
         samples,
         {name: trial.peak_bytes for name, trial in trials.items()},
-        None if trials[PLAIN].left_out else _second_question_ratio(vlm, scene, setup.repeats),
+        _second_question_ratio(vlm, scene, n_rounds),
         mean_ratio,
         {name: trial.left_out for name, trial in trials.items() if trial.left_out},
     )
 
 
-def _trial(name: str, arm: Arm, scene: Scene, max_seconds: float, known: dict[int, float]) -> Trial:
-    """Call the arm once, if its memory and time allow; its seconds join those that are known."""
+def _only_call(trial: Trial) -> list[Sample]:
+    return [trial.sample] if trial.sample is not None and not trial.repeated else []
+
+
+def _trial(
+    name: str, arm: Arm, scene: Scene, known: Mapping[int, float], max_seconds: float
+) -> Trial:
+    """Call the arm once, if memory and time will do. `known`: its seconds by visual tokens."""
     why = left_out.too_large(name, scene)
     why = why or left_out.too_slow(known, scene.n_visual, max_seconds)
     if why:
         return Trial(left_out=why)
-    run = partial(_timed, scene.vlm, partial(peak_bytes, arm, scene.vlm.model))
-    called = _fitting(run)
-    if called is None:
+    done: list[Sample] = []
+    peak = _fitting(partial(peak_bytes, lambda: done.append(arm()), scene.vlm.model))
+    if peak is None:
         return Trial(left_out="did not fit into the device's memory")
-    peak, seconds = called
-    known[scene.n_visual] = seconds
-    return Trial(peak, f"a call took {seconds:.0f} s" if seconds > max_seconds else "")
+    return Trial(peak, done[0])
 
 
 def _slowly(scene: Scene, run: Callable[[Scene], int]) -> Sample:

@@ -38,6 +38,7 @@ class SizeReport(Frozen):
 
     image_size: tuple[int, int]  # px
     seconds: dict[str, float | None]  # medians of one question asked alone
+    calls: dict[str, int]  # that were timed; a long one is not repeated
     ratio_to_plain: dict[str, float | None]  # by route; `mean` is over questions, gated or not
     ratio_to_naive: float | None  # verify / naive
     second_question_ratio: float | None  # plain on the same image again / plain the first time
@@ -87,6 +88,7 @@ def size_report(
     return SizeReport(
         image_size=image_size,
         seconds=seconds,
+        calls={name: len(done) for name, done in samples.items()},
         ratio_to_plain={**ratios, "mean": mean_ratio},
         ratio_to_naive=ratio(seconds.get(VERIFY), seconds.get(NAIVE)),
         second_question_ratio=second_question_ratio,
