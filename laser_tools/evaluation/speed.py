@@ -83,6 +83,7 @@ def by_size(vlm: VLM, setup: Setup, progress: Progress) -> dict[str, SizeReport]
     bare = replace(vlm, prefix_cache_bytes=0)
     found = {one.n_visual: one for one in (_sized(bare, n, setup) for n in setup.visual_tokens)}
     mean_ratio = _mean_ratio(bare, setup)
+    slow_arms.plain(replace(found[min(found)], max_new_tokens=1))  # the process's warm-up, no arm's
     growth: Growth = {}
     return {
         str(n): _one_size(vlm, found[n], setup, mean_ratio, growth, progress) for n in sorted(found)
