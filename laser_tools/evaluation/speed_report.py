@@ -123,7 +123,9 @@ def _stages(samples: Sequence[Sample]) -> dict[str, float]:
 def summary(report: SpeedReport) -> str:
     """The whole report as text for a terminal."""
     machine = ", ".join(f"{key} {value}" for key, value in report.machine.items())
-    parts = [f"{machine}; commit {report.commit or '-'}; medians of {report.repeats}"]
+    parts = [
+        f"{machine}; commit {report.commit or '-'}; medians of {report.repeats}, long calls once"
+    ]
     for name, sizes in report.models.items():
         model = _heading(name, report.facts.get(name))
         parts += [
