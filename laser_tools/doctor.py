@@ -26,6 +26,7 @@ from laser_tools.vlm.probes import (
 )
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
 from laser_tools.vlm.session import Session
+from laser_tools.vlm.weight_bytes import weight_bytes
 
 Verdict = Literal["pass", "fail", "skip"]
 
@@ -131,7 +132,7 @@ def streams(vlm: VLM) -> Check:
 
 def memory(vlm: VLM) -> Check:
     """Weights, KV cache of two streams and captured rows: an estimate, without activations."""
-    weights = sum(p.numel() * p.element_size() for p in vlm.model.parameters())
+    weights = weight_bytes(vlm.model)
     peaks = [weights + _request_bytes(vlm, side) for side in MEMORY_SIDES_PX]
     seen = ", ".join(
         f"{peak / GIB:.2f} GiB at {side} px"

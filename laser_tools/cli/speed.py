@@ -33,9 +33,20 @@ def speed(
     visual_tokens: Annotated[
         str, typer.Option(help="Comma-separated; the nearest that the model can have.")
     ] = "576",
-    batch: Annotated[str, typer.Option(help="Comma-separated batch sizes.")] = "1,4,16",
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of the geometry's language layers, and as large a share of the vision layers: "
+            "real widths on a small machine.",
+        ),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="Comma-separated batch sizes, or none.")] = "1,4,16",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; medians are reported.")] = 5,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of every answer, at most.")] = 16,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.0, help="Of one call; what would take longer is left out.")
+    ] = 60.0,
     device: console.Device = None,
     dtype: console.Dtype = None,
     options: console.Options = None,
@@ -48,19 +59,24 @@ def speed(
     console.require("The bench", "engine")
     if (geometry is None) == random_weights:
         raise InvalidRequest("--geometry and --random-weights go together.")
+    if layers is not None and geometry is None:
+        raise InvalidRequest("--layers goes with --geometry; a model on disk has those it has.")
     from laser_tools.evaluation.speed import Setup
 
     setup = Setup(
         visual_tokens=_numbers("--visual-tokens", visual_tokens),
-        batches=_numbers("--batch", batch),
+        batches=() if batch == "none" else _numbers("--batch", batch),
         repeats=repeats,
         max_new_tokens=max_new_tokens,
         options=console.options_from(options),
+        max_seconds=max_seconds,
     )
     report: SpeedReport | None = None
-    for name in (geometry or model).split(","):
-        load = _random if geometry else _load
-        report = _measured(load(name.strip(), device, dtype), setup, report, trained=not geometry)
+    for name in map(str.strip, (geometry or model).split(",")):
+        if geometry is None:
+            report = _measured(_load(name, device, dtype), _with_questions(setup), report)
+        else:
+            report = _measured(_random(name, device, dtype, layers), setup, report, name)
     if report is not None:
         _deliver(report, json_file)
 
@@ -76,27 +92,32 @@ def _load(name: str, device: str | None, dtype: str | None) -> VLM:
     return console.load_model(name, device, dtype=dtype)
 
 
-def _random(name: str, device: str | None, dtype: str | None) -> VLM:
+def _random(name: str, device: str | None, dtype: str | None, layers: int | None) -> VLM:
     import torch
 
     from laser_tools.evaluation.random_models import random_vlm
 
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     usual = "float32" if target.type == "cpu" else "bfloat16"
-    return random_vlm(name, target, getattr(torch, dtype or usual))
+    return random_vlm(name, target, getattr(torch, dtype or usual), layers)
 
 
-def _measured(vlm: VLM, setup: Setup, before: SpeedReport | None, *, trained: bool) -> SpeedReport:
+def _measured(
+    vlm: VLM, setup: Setup, before: SpeedReport | None, geometry: str | None = None
+) -> SpeedReport:
     """`before` with this model's times; the first model begins the report."""
     from laser_tools.evaluation import machine, speed
+    from laser_tools.evaluation.model_facts import model_facts
     from laser_tools.evaluation.speed_report import SpeedReport
 
-    if trained:
-        setup = _with_questions(setup)
+    facts = model_facts(vlm.model, geometry)
     with console.progress(speed.n_steps(setup), f"timing {vlm.name}") as bar:
         sizes = speed.by_size(vlm, setup, bar.update)
     if before is not None:
-        return before.model_copy(update={"models": {**before.models, vlm.name: sizes}})
+        models = {**before.models, vlm.name: sizes}
+        return before.model_copy(
+            update={"models": models, "facts": {**before.facts, vlm.name: facts}}
+        )
     return SpeedReport(
         machine=machine.machine(vlm.device),
         commit=machine.commit(),
@@ -104,6 +125,7 @@ def _measured(vlm: VLM, setup: Setup, before: SpeedReport | None, *, trained: bo
         repeats=setup.repeats,
         max_new_tokens=setup.max_new_tokens,
         options=setup.options.model_dump(),
+        facts={vlm.name: facts},
         models={vlm.name: sizes},
         batch=speed.by_batch(vlm, setup),
     )

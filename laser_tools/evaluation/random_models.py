@@ -28,8 +28,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from laser_tools.errors import InvalidRequest
-from laser_tools.evaluation.geometries import GEOMETRIES, Geometry
+from laser_tools.evaluation.geometries import Geometry, geometry, shallower
 from laser_tools.vlm.load import VLM
 
 PAD, UNKNOWN, END = "<pad>", "<unk>", "<end>"
@@ -46,32 +45,35 @@ TEMPLATE = (
 )
 
 
-def geometry(name: str) -> Geometry:
-    """The geometry of that name. Raises InvalidRequest if there is none."""
-    if name not in GEOMETRIES:
-        raise InvalidRequest(f"There is no geometry '{name}', only {', '.join(GEOMETRIES)}.")
-    return GEOMETRIES[name]
-
-
 def random_vlm(
-    name: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    name: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    layers: int | None = None,
 ) -> VLM:
-    """The geometry `name` with random weights, made on `device` in `dtype`."""
+    """The geometry `name` with random weights, made on `device` in `dtype`.
+
+    With `layers` it has that many language layers (see `shallower`), and its name says so.
+    """
     tokenizer = _tokenizer()
     torch.manual_seed(0)
-    model = empty_model(name, device, dtype)
+    model = empty_model(name, device, dtype, layers)
     with torch.no_grad():
         model.lm_head.weight[tokenizer.all_special_ids] = 0.0  # no answer stops early
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    return VLM(model, _processor(geometry(name), tokenizer), name=f"{name} (random)")
+    whole = geometry(name)
+    depth = "" if layers is None else f", {layers} of {whole.layers} layers"
+    return VLM(model, _processor(whole, tokenizer), name=f"{name}{depth} (random)")
 
 
-def empty_model(name: str, device: torch.device | str, dtype: torch.dtype) -> PreTrainedModel:
+def empty_model(
+    name: str, device: torch.device | str, dtype: torch.dtype, layers: int | None = None
+) -> PreTrainedModel:
     """The model as its class initialises it; on the device "meta" it has shapes and no memory."""
-    chosen = geometry(name)
-    cls, config = _config(chosen, _tokenizer())
+    whole = geometry(name)
+    cls, config = _config(whole if layers is None else shallower(whole, layers), _tokenizer())
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

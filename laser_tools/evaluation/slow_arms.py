@@ -116,7 +116,7 @@ def _standing_out(heat: Tensor, n_rows: int, n_columns: int) -> Tensor:
 def _relative(scene: Scene, asked: Tensor, general: Tensor) -> Tensor:
     """A(question) / A(general) at ViCrop's layer, both averaged over heads, on the grid."""
     share = LAYER_SHARE.get(scene.vlm.model.config.model_type, OTHER_LAYER_SHARE)
-    layer_idx = round(share * len(asked))
+    layer_idx = min(round(share * len(asked)), len(asked) - 1)
     heads = (rows[layer_idx].float().mean(0) for rows in (asked, general))
     return relative_attention(*heads)[scene.cells]
 

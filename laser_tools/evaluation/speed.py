@@ -18,16 +18,24 @@ import torch
 from PIL import Image
 
 from laser_tools.engine import LocalEngine
-from laser_tools.evaluation import slow_arms
+from laser_tools.evaluation import left_out, slow_arms
 from laser_tools.evaluation.memory import peak_bytes
 from laser_tools.evaluation.slow_arms import Scene, scene
-from laser_tools.evaluation.speed_report import BatchReport, Sample, SizeReport, ratio, size_report
+from laser_tools.evaluation.speed_report import (
+    PLAIN,
+    BatchReport,
+    Sample,
+    SizeReport,
+    ratio,
+    size_report,
+)
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.probes import QUESTION, texture
 
 OTHER_QUESTION = "Where is it?"
+LONG_S = 10.0  # a first call that takes longer is the only one: warming up is little of it
 FIRST_SIDE_PX = 28  # of a visual token, to begin the search for an image's size with
 SLOW_ARMS: dict[str, Callable[[Scene], int]] = {
     "plain": slow_arms.plain,
@@ -38,6 +46,7 @@ SLOW_ARMS: dict[str, Callable[[Scene], int]] = {
 T = TypeVar("T")
 Arm = Callable[[], Sample]
 Progress = Callable[[int], object]
+Growth = dict[str, dict[int, float]]  # arm -> visual tokens -> seconds
 
 
 @dataclass(frozen=True)
@@ -50,14 +59,35 @@ class Setup:
     max_new_tokens: int = 16
     options: LaserOptions = field(default_factory=LaserOptions)
     questions: Sequence[tuple[Image.Image, str]] = ()
+    max_seconds: float = inf  # of one call; arms that would take longer are left out
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm's first call, or why there is none. It warms up, so it is a sample only if long."""
+
+    peak_bytes: int | None = None
+    sample: Sample | None = None
+    left_out: str = ""
+
+    @property
+    def repeated(self) -> bool:
+        return self.sample is not None and self.sample.seconds <= LONG_S
 
 
 def by_size(vlm: VLM, setup: Setup, progress: Progress) -> dict[str, SizeReport]:
-    """A report per number of visual tokens that images of the wanted sizes really have."""
+    """A report per number of visual tokens that images of the wanted sizes really have.
+
+    Small images go first: what they take says whether larger ones are worth the wait.
+    """
     bare = replace(vlm, prefix_cache_bytes=0)
     found = {one.n_visual: one for one in (_sized(bare, n, setup) for n in setup.visual_tokens)}
     mean_ratio = _mean_ratio(bare, setup)
-    return {str(n): _one_size(vlm, one, setup, mean_ratio, progress) for n, one in found.items()}
+    slow_arms.plain(replace(found[min(found)], max_new_tokens=1))  # the process's warm-up, no arm's
+    growth: Growth = {}
+    return {
+        str(n): _one_size(vlm, found[n], setup, mean_ratio, growth, progress) for n in sorted(found)
+    }
 
 
 def n_steps(setup: Setup) -> int:
@@ -87,19 +117,56 @@ def arms(scene: Scene) -> dict[str, Arm]:
 
 
 def _one_size(
-    vlm: VLM, scene: Scene, setup: Setup, mean_ratio: float | None, progress: Progress
+    vlm: VLM,
+    scene: Scene,
+    setup: Setup,
+    mean_ratio: float | None,
+    growth: Growth,
+    progress: Progress,
 ) -> SizeReport:
     chosen = arms(scene)
-    peaks = {name: _fitting(partial(peak_bytes, arm, vlm.model)) for name, arm in chosen.items()}
+    trials = {
+        name: _trial(name, arm, scene, growth.setdefault(name, {}), setup.max_seconds)
+        for name, arm in chosen.items()
+    }
     progress(1)
-    fitting = {name: arm for name, arm in chosen.items() if peaks[name] is not None}
-    samples: dict[str, list[Sample]] = {name: [] for name in chosen}
+    samples = {name: _only_call(trial) for name, trial in trials.items()}
     for _ in range(setup.repeats):
-        for name, arm in fitting.items():
-            samples[name].append(arm())
+        for name, arm in chosen.items():
+            if trials[name].repeated:
+                samples[name].append(arm())
         progress(1)
-    second = _second_question_ratio(vlm, scene, setup.repeats)
-    return size_report(scene.image.size, samples, peaks, second, mean_ratio)
+    for name, done in samples.items():
+        if done:
+            growth[name][scene.n_visual] = median(one.seconds for one in done)
+    n_rounds = min(setup.repeats, len(samples[PLAIN]))
+    return size_report(
+        scene.image.size,
+        samples,
+        {name: trial.peak_bytes for name, trial in trials.items()},
+        _second_question_ratio(vlm, scene, n_rounds),
+        mean_ratio,
+        {name: trial.left_out for name, trial in trials.items() if trial.left_out},
+    )
+
+
+def _only_call(trial: Trial) -> list[Sample]:
+    return [trial.sample] if trial.sample is not None and not trial.repeated else []
+
+
+def _trial(
+    name: str, arm: Arm, scene: Scene, known: Mapping[int, float], max_seconds: float
+) -> Trial:
+    """Call the arm once, if memory and time will do. `known`: its seconds by visual tokens."""
+    why = left_out.too_large(name, scene)
+    why = why or left_out.too_slow(known, scene.n_visual, max_seconds)
+    if why:
+        return Trial(left_out=why)
+    done: list[Sample] = []
+    peak = _fitting(partial(peak_bytes, lambda: done.append(arm()), scene.vlm.model))
+    if peak is None:
+        return Trial(left_out="did not fit into the device's memory")
+    return Trial(peak, done[0])
 
 
 def _slowly(scene: Scene, run: Callable[[Scene], int]) -> Sample:

@@ -37,6 +37,8 @@ def speed_picture(report: SpeedReport, path: Path) -> Path:
 
 
 def _panel(axes: Axes, name: str, sizes: dict[str, SizeReport]) -> None:
+    from matplotlib.ticker import LogLocator
+
     for arm, colour in ARM_COLOURS.items():
         known = {int(count): one.seconds.get(arm) for count, one in sizes.items()}
         points = sorted((count, s) for count, s in known.items() if s is not None)
@@ -47,6 +49,7 @@ def _panel(axes: Axes, name: str, sizes: dict[str, SizeReport]) -> None:
     axes.set_yscale("log")
     ticks = sorted(map(int, sizes))
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # labels within a decade, too
     axes.yaxis.set_major_formatter("{x:g} s")
     axes.minorticks_off()
     axes.set_xlabel("visual tokens")

@@ -24,11 +24,21 @@ class Sample:
     route: str | None = None
 
 
+class ModelFacts(Frozen):
+    """What was measured. Layers are "32", or "4 of 32" where the model was made less deep."""
+
+    dtype: str
+    parameters: int
+    layers: str  # of the language model
+    vision_layers: str | None  # null: its config does not say
+
+
 class SizeReport(Frozen):
-    """One model on one image. Mappings go by arm; null: did not fit into memory, or was not run."""
+    """One model on one image. Mappings go by arm; null: was left out, or not to be had."""
 
     image_size: tuple[int, int]  # px
     seconds: dict[str, float | None]  # medians of one question asked alone
+    calls: dict[str, int]  # that were timed; a long one is not repeated
     ratio_to_plain: dict[str, float | None]  # by route; `mean` is over questions, gated or not
     ratio_to_naive: float | None  # verify / naive
     second_question_ratio: float | None  # plain on the same image again / plain the first time
@@ -37,6 +47,7 @@ class SizeReport(Frozen):
     stages_s: dict[str, dict[str, float]]  # medians
     tokens_per_s: dict[str, float]  # answer tokens over the whole question's seconds
     routes: dict[str, str]  # the route that was taken
+    left_out: dict[str, str] = Field(default_factory=dict)  # why these arms were
 
 
 class BatchReport(Frozen):
@@ -57,6 +68,7 @@ class SpeedReport(Frozen):
     repeats: int
     max_new_tokens: int
     options: dict[str, object]
+    facts: dict[str, ModelFacts] = Field(default_factory=dict)  # by name
     models: dict[str, dict[str, SizeReport]]  # by name, by number of visual tokens
     batch: dict[str, BatchReport] = Field(default_factory=dict)  # by n
 
@@ -67,14 +79,16 @@ def size_report(
     peaks: Mapping[str, int | None],
     second_question_ratio: float | None = None,
     mean_ratio: float | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> SizeReport:
-    """Medians of the samples and what follows from them; an arm without samples did not fit."""
+    """Medians of the samples and what follows from them; an arm without samples was left out."""
     seconds = {name: _median([s.seconds for s in done]) for name, done in samples.items()}
     ratios = {route: ratio(seconds.get(route), seconds.get(PLAIN)) for route in ROUTES}
     ran = {name: done for name, done in samples.items() if done}
     return SizeReport(
         image_size=image_size,
         seconds=seconds,
+        calls={name: len(done) for name, done in samples.items()},
         ratio_to_plain={**ratios, "mean": mean_ratio},
         ratio_to_naive=ratio(seconds.get(VERIFY), seconds.get(NAIVE)),
         second_question_ratio=second_question_ratio,
@@ -86,6 +100,7 @@ def size_report(
             for name, done in ran.items()
         },
         routes={name: done[-1].route for name, done in ran.items() if done[-1].route},
+        left_out=dict(left_out or {}),
     )
 
 
@@ -108,14 +123,26 @@ def _stages(samples: Sequence[Sample]) -> dict[str, float]:
 def summary(report: SpeedReport) -> str:
     """The whole report as text for a terminal."""
     machine = ", ".join(f"{key} {value}" for key, value in report.machine.items())
-    parts = [f"{machine}; commit {report.commit or '-'}; medians of {report.repeats}"]
+    parts = [
+        f"{machine}; commit {report.commit or '-'}; medians of {report.repeats}, long calls once"
+    ]
     for name, sizes in report.models.items():
-        parts += [f"{name}, {count} visual tokens\n\n{_table(one)}" for count, one in sizes.items()]
+        model = _heading(name, report.facts.get(name))
+        parts += [
+            f"{model}, {count} visual tokens\n\n{_table(one)}" for count, one in sizes.items()
+        ]
     parts += [
         f"batch of {n} ({one.model}): {one.throughput_ratio:.2f} x the throughput of one by one"
         for n, one in report.batch.items()
     ]
     return "\n\n".join(parts)
+
+
+def _heading(name: str, facts: ModelFacts | None) -> str:
+    if facts is None:
+        return name
+    layers = f"{facts.layers} language layers, {facts.vision_layers or 'unknown'} vision layers"
+    return f"{name}: {layers}, {facts.parameters / 1e9:.3g} B parameters in {facts.dtype}"
 
 
 def _table(one: SizeReport) -> str:
@@ -135,7 +162,9 @@ def _table(one: SizeReport) -> str:
         "mean over questions / plain": one.ratio_to_plain["mean"],
     }
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return table + "\n\n" + ", ".join(f"{what} {_number(value)}" for what, value in facts.items())
+    below = [", ".join(f"{what} {_number(value)}" for what, value in facts.items())]
+    below += [f"left out: {name}: {why}" for name, why in one.left_out.items()]
+    return table + "\n\n" + "\n".join(below)
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +30,14 @@ from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
 PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
 PREFIX_CACHE_BYTES = 1 << 30  # three images of a 7B model in bfloat16, a thousand of pico's
 WEIGHTS, CALIBRATION = "model.safetensors", "calibration.json"
-OPTIONAL = ("torchvision", "num2words", "sentencepiece", "accelerate", "bitsandbytes")
-"""Packages that some processors, device maps or quantisations need and we do not install."""
+OPTIONAL = {
+    "torchvision": "torchvision", "num2words": "num2words", "sentencepiece": "sentencepiece",
+    "accelerate": "accelerate", "bitsandbytes": "bitsandbytes", "torchao": "torchao",
+    "optimum-quanto": "optimum", "compressed-tensors": "compressed_tensors",
+    "gptqmodel": "gptqmodel",
+}  # fmt: skip
+"""Packages that some processors, device maps or quantisations need and we do not install, and the
+module that each brings."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,9 @@ def load_vlm(
     """The model in the folder `model`, or of that hub id in the local cache, or embedded "pico".
 
     `device` defaults to a GPU if there is one, `dtype` to float32 on a CPU and to the checkpoint's
-    own elsewhere. `device_map` and `quantization_config` go to `from_pretrained` as they are, and
-    then `device` is left to them. A model of a family that is not listed is examined first
+    own elsewhere. `device_map` and `quantization_config` go to `from_pretrained` as they are; a
+    device map decides instead of `device`. Without one, what is quantised for a GPU is placed
+    there by accelerate. A model of a family that is not listed is examined first
     (laser_tools/doctor.py), unless `verify` is false.
 
     Raises ModelUnavailable if there is no such model, or none that can be loaded and trusted.
@@ -93,8 +101,7 @@ def load_vlm(
     _register_tower(read_snapshot(folder, name))
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     chosen = dtype or (torch.float32 if target.type == "cpu" else "auto")
-    given = {"device_map": device_map, "quantization_config": quantization_config}
-    placement = {key: value for key, value in given.items() if value is not None}
+    placement = _placement(target, device_map, quantization_config)
     processor = _load_processor(folder, name)
     loaded = _load_model(folder, name, chosen, placement)
     vlm = VLM(
@@ -106,6 +113,20 @@ def load_vlm(
     if verify and not vlm.family.listed:
         _refuse_unfit(vlm)
     return vlm
+
+
+def _placement(
+    target: torch.device,
+    device_map: str | dict[str, Any] | None,
+    quantization_config: object | None,
+) -> dict[str, Any]:
+    """What is said to `from_pretrained` about it; with nothing said, the model is moved later."""
+    if quantization_config is None:
+        return {} if device_map is None else {"device_map": device_map}
+    if device_map is None and target.type != "cpu":
+        device_map = {"": str(target)}  # else some quantisers would leave the model on the CPU
+    said = {"device_map": device_map, "quantization_config": quantization_config}
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def model_hash(weights: Path) -> str:
@@ -163,9 +184,11 @@ def _explained(name: str, part: str) -> Iterator[None]:
 
 
 def _reason(text: str) -> str:
-    missing = [package for package in OPTIONAL if package in text and not find_spec(package)]
+    missing = [name for name, module in OPTIONAL.items() if name in text and not find_spec(module)]
     if missing:
         return f"it needs a package that is not installed; pip install {' '.join(missing)}"
+    if re.search(r"gpu\b.*\b(needed|required)", text):
+        return "its quantisation needs a GPU; choose another one, or another machine"
     if "scaled_dot_product" in text:
         return "its architecture has no sdpa attention, which LASER reads; choose another model"
     return "its files are damaged or incomplete; fetch the model again"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 from laser_tools import cli
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation import slow_arms, speed
+from laser_tools.evaluation.geometries import PLACES, geometry, shallower
 from laser_tools.evaluation.memory import peak_bytes
 from laser_tools.evaluation.random_models import empty_model
 from laser_tools.evaluation.speed_report import Sample, size_report
@@ -30,6 +33,64 @@ def test_real_geometries_have_as_many_parameters_as_the_checkpoints(
     model = empty_model(name, "meta", torch.bfloat16)
     n = sum(parameter.numel() for parameter in model.parameters())
     assert n / 1e9 == pytest.approx(billions, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "vision", "placed"),
+    [
+        ("llava-1.5-7b", 4, 3, None),
+        ("qwen2.5-vl-7b", 7, 8, [7]),  # one vision layer in eight has full attention, as in all 32
+        ("qwen3-vl-8b", 12, 9, [8]),
+        ("toy-llava", 1, 1, None),
+    ],
+)
+def test_a_less_deep_geometry_keeps_its_widths_and_proportions(
+    name: str, layers: int, vision: int, placed: list[int] | None
+) -> None:
+    whole, less = geometry(name), shallower(geometry(name), layers)
+    assert (less.layers, less.vision_layers) == (layers, vision)
+    depths = {"num_hidden_layers", "depth", *PLACES}
+    for part in ("text", "vision"):
+        before, after = getattr(whole, part), getattr(less, part)
+        assert {k: v for k, v in after.items() if k not in depths} == {
+            k: v for k, v in before.items() if k not in depths
+        }
+    assert [less.vision[field] for field in PLACES if field in less.vision] == (
+        [placed] if placed else []
+    )
+    assert empty_model(name, "meta", torch.bfloat16, layers).num_parameters() > 0
+
+
+def test_all_layers_are_the_geometry_itself() -> None:
+    assert shallower(geometry("qwen2.5-vl-7b"), 28) == geometry("qwen2.5-vl-7b")
+    with pytest.raises(InvalidRequest, match="28 language layers, not 29"):
+        shallower(geometry("qwen2.5-vl-7b"), 29)
+
+
+def test_a_less_deep_model_says_so_wherever_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "speed.json"
+    arguments = ["bench", "speed", "--geometry", "toy-qwen2.5-vl", "--random-weights"]
+    arguments += ["--layers", "2", "--dtype", "bfloat16", "--visual-tokens", "4", "--batch", "none"]
+    arguments += ["--repeats", "1", "--max-new-tokens", "1", "--json", str(out)]
+    assert cli.run(arguments) == 0
+    report = json.loads(out.read_text(encoding="utf-8"))
+    name = "toy-qwen2.5-vl, 2 of 8 layers (random)"
+    assert list(report["models"]) == list(report["facts"]) == [name]
+    facts = report["facts"][name]
+    assert (facts["layers"], facts["vision_layers"]) == ("2 of 8", "1 of 4")
+    assert facts["dtype"] == "bfloat16"
+    assert f"{name}: 2 of 8 language layers, 1 of 4 vision layers" in capsys.readouterr().out
+    assert report["batch"] == {}
+
+
+def test_the_profiler_keeps_quiet() -> None:
+    """In a process of its own: its library looks once whether it should speak."""
+    code = "import torch; from laser_tools.evaluation.memory import peak_bytes as peak; "
+    code += "peak(lambda: torch.ones(9), torch.nn.Linear(1, 1))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_an_unknown_geometry_is_refused() -> None:
@@ -103,7 +164,7 @@ def test_the_command_writes_the_promised_json(
 ) -> None:
     monkeypatch.setattr("laser_tools.cli.speed._random", lambda *unused: toy_qwen())
     out = tmp_path / "speed.json"
-    arguments = ["bench", "speed", "--geometry", "toy", "--random-weights", "--visual-tokens"]
+    arguments = ["bench", "speed", "--geometry", "toy-llava", "--random-weights", "--visual-tokens"]
     arguments += [
         "9",
         "--repeats",
@@ -149,6 +210,8 @@ def test_a_trained_model_is_asked_validation_questions(
     [
         (["--geometry", "toy-llava"], "--random-weights"),
         (["--random-weights"], "--geometry"),
+        (["--layers", "4"], "--layers goes with --geometry"),
+        (["--geometry", "toy-llava", "--random-weights", "--layers", "9"], "8 language layers"),
         (["--geometry", "magic", "--random-weights"], "magic"),
         (["--batch", "1,none"], "--batch"),
     ],
