@@ -28,8 +28,8 @@ from laser_tools.cli import console
 from laser_tools.errors import (
     Busy,
     DeadlineExceeded,
-    InvalidRequest,
     LaserError,
+    Misconfigured,
     ModelUnavailable,
     QuotaExceeded,
     TooLarge,
@@ -230,14 +230,14 @@ def test_wrong_arguments_are_one_sentence(
     args: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LASER_API_KEYS", ALICE)
-    with pytest.raises(InvalidRequest, match=words) as caught:
+    with pytest.raises(Misconfigured, match=words) as caught:
         build(args)
     assert ALICE not in str(caught.value)
 
 
 def test_an_ingress_wants_a_key_and_replicas_get_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LASER_API_KEYS", raising=False)
-    with pytest.raises(InvalidRequest, match="LASER_API_KEYS"):
+    with pytest.raises(Misconfigured, match="LASER_API_KEYS"):
         ingress_settings({})
     monkeypatch.setenv("LASER_API_KEYS", ALICE)
     settings = ingress_settings({"model": "pico"})
