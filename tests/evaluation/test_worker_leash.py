@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tests.processes import alive
+
 BENCH = """
 import time
 from laser_tools.evaluation.worker.process import Workers
@@ -18,14 +20,6 @@ with Workers({}) as workers:
     time.sleep(600)
 """
 PATIENCE_S = 60.0
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
