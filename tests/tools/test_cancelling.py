@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from agents.zoom_then_ask import build_agent
 from laser_tools import engine as engine_module
 from laser_tools import lazy_engine
 from laser_tools.client import WorkerClient
@@ -94,6 +95,14 @@ async def test_in_this_process(
     await cancelled(tool_named(toolkit, tool).ainvoke(args), watched.entered)
     await until(lambda: watched.stopped == 1)
     assert "img_1.c1" not in toolkit.images.sizes()
+
+
+async def test_an_agent_that_is_cancelled(lazy: LazyEngine, watched: Watched) -> None:
+    toolkit = LaserToolkit(engine=lazy)
+    handle = toolkit.add_image(scene())
+    asked = {"messages": [("user", f"What colour is it?\nThe image is {handle}.")]}
+    await cancelled(build_agent(toolkit).ainvoke(asked), watched.entered)
+    await until(lambda: watched.stopped == 1)
 
 
 @pytest.mark.parametrize(("tool", "args"), CALLS)
