@@ -39,7 +39,8 @@ class WorkerProcess:
             [sys.executable, *command],
             env={**_environment(), "LASER_PORT": str(port), **variables},
             stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # what Ray prints belongs to the log, too, not to our table
             text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -82,12 +83,12 @@ class WorkerProcess:
         if not self.ended:
             self.popen.kill()
         self.exit_code()
-        for pipe in (self.popen.stdin, self.popen.stderr):
+        for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe is not None:
                 pipe.close()
 
     def _read(self) -> None:
-        for line in self.popen.stderr or ():
+        for line in self.popen.stdout or ():
             self.log.read(line)
 
 
