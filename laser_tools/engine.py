@@ -11,6 +11,7 @@ import torch
 
 from laser_tools.errors import InvalidRequest, TooLarge
 from laser_tools.grounding.confidence import features
+from laser_tools.in_thread import in_thread
 from laser_tools.methods import Method, laser, plain
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
@@ -85,6 +86,14 @@ class LocalEngine:
     ) -> list[ZoomResult]:
         """Where to look, one result per request, in order. Raises TooLarge, Cancelled as above."""
         return self._batched(laser.zoom, requests, should_stop)
+
+    async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
+        """`answer` in a thread; cancelling the await stops the model at its next token."""
+        return await in_thread(self.answer, requests)
+
+    async def azoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
+        """`zoom` in a thread; cancelling the await stops the model before its next pass."""
+        return await in_thread(self.zoom, requests)
 
     def _batched(
         self,

@@ -25,6 +25,15 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class AsyncEngine(Protocol):
+    """An `Engine` that can also be awaited. Cancelling the await stops the model."""
+
+    async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]: ...
+
+    async def azoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]: ...
+
+
 class StoppableEngine(Protocol):
     """An `Engine` that asks while it works whether to go on, as `ShouldStop` says."""
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import (
@@ -38,6 +37,7 @@ from laser_tools.image_store import DEFAULT_THREAD, ImageStore, View
 from laser_tools.lazy_engine import LazyEngine
 from laser_tools.protocol import Engine
 from laser_tools.settings import read_settings
+from laser_tools.tool_waits import Waits
 
 PROGRESS_EVENT = "laser_progress"
 Stage = Literal["image", "model", "done"]
@@ -107,15 +107,15 @@ class LaserTool(LaserConfig, BaseTool):
     handle_tool_error: Any = True
     handle_validation_error: Any = explain_invalid_arguments
 
-    def _view(self, handle: str, thread_id: str) -> View:
-        view = self.images.get(handle, thread_id)
-        self._progress("image", view)
+    async def _view(self, waits: Waits, handle: str, thread_id: str) -> View:
+        view = await waits.work(self.images.get, handle, thread_id)
+        await self._progress(waits, "image", view)
         return view
 
-    def _progress(self, stage: Stage, view: View) -> None:
+    async def _progress(self, waits: Waits, stage: Stage, view: View) -> None:
         """Tell whoever listens (`astream_events`, a callback handler) how far this call is."""
         data = {"tool": self.name, "stage": stage, "image": view.place.handle}
-        dispatch_custom_event(PROGRESS_EVENT, data)
+        await waits.tell(PROGRESS_EVENT, data)
 
     def _reply(
         self,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from langchain_core.callbacks import CallbackManagerForToolRun
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, BaseToolkit
 from langchain_core.tools.base import ArgsSchema
@@ -23,8 +22,9 @@ from laser_tools.reports import (
     zoom_content,
     zoom_in_root,
 )
-from laser_tools.schema import MAX_CHOICES, AnswerRequest, GroundedAnswer, Question, ZoomRequest
+from laser_tools.schema import MAX_CHOICES, AnswerRequest, Question, ZoomRequest
 from laser_tools.tool_base import LaserConfig, LaserTool, Reply, planner_errors, thread_of
+from laser_tools.tool_waits import Awaiting, Blocking, Waits, finished
 
 _HANDLE_HELP = "Handle of an image in this conversation, such as img_1 or the crop img_1.c1"
 Choice = Annotated[str, Field(min_length=1, max_length=200)]
@@ -103,28 +103,44 @@ class LaserGroundedVQA(LaserTool):
         choices: list[str] | None = None,
         *,
         config: RunnableConfig,
-        run_manager: CallbackManagerForToolRun | None = None,
     ) -> Reply:
         thread_id = thread_of(config)
+        return finished(self._ask(Blocking(self.engine), thread_id, image, question, choices))
+
+    async def _arun(
+        self,
+        image: str,
+        question: str,
+        choices: list[str] | None = None,
+        *,
+        config: RunnableConfig,
+    ) -> Reply:
+        thread_id = thread_of(config)
+        return await self._ask(Awaiting(self.engine), thread_id, image, question, choices)
+
+    async def _ask(
+        self, waits: Waits, thread_id: str, image: str, question: str, choices: list[str] | None
+    ) -> Reply:
         with planner_errors():
-            view = self._view(image, thread_id)
-            answer = self._answer(view, question, choices)
+            view = await self._view(waits, image, thread_id)
+            request = self._request(view, question, choices)
+            await self._progress(waits, "model", view)
+            answer = await waits.answer(request)
             cut = [answer.crop_box] if answer.crop_box else []
             crops = [self.images.add_crop(image, box, thread_id) for box in cut]
-        self._progress("done", view)
+        await self._progress(waits, "done", view)
         upright = answer_in_root(answer, view.place)
         text = answer_content(upright, view.place, crops)
-        return self._reply(text, artifact(upright, view.place, crops), crops, thread_id)
+        told = artifact(upright, view.place, crops)
+        return await waits.work(self._reply, text, told, crops, thread_id)
 
-    def _answer(self, view: View, question: str, choices: list[str] | None) -> GroundedAnswer:
-        request = AnswerRequest(
+    def _request(self, view: View, question: str, choices: list[str] | None) -> AnswerRequest:
+        return AnswerRequest(
             image=view.image,
             question=question,
             choices=tuple(choices) if choices else None,
             abstain_below=self.abstain_below,
         )
-        self._progress("model", view)
-        return self.engine.answer([request])[0]
 
 
 class LaserZoomToEvidence(LaserTool):
@@ -167,26 +183,30 @@ class LaserZoomToEvidence(LaserTool):
     )
     args_schema: ArgsSchema | None = ZoomToEvidenceInput
 
-    def _run(
-        self,
-        image: str,
-        what: str,
-        n_regions: int = 1,
-        *,
-        config: RunnableConfig,
-        run_manager: CallbackManagerForToolRun | None = None,
+    def _run(self, image: str, what: str, n_regions: int = 1, *, config: RunnableConfig) -> Reply:
+        thread_id = thread_of(config)
+        return finished(self._find(Blocking(self.engine), thread_id, image, what, n_regions))
+
+    async def _arun(
+        self, image: str, what: str, n_regions: int = 1, *, config: RunnableConfig
     ) -> Reply:
         thread_id = thread_of(config)
+        return await self._find(Awaiting(self.engine), thread_id, image, what, n_regions)
+
+    async def _find(
+        self, waits: Waits, thread_id: str, image: str, what: str, n_regions: int
+    ) -> Reply:
         with planner_errors():
-            view = self._view(image, thread_id)
+            view = await self._view(waits, image, thread_id)
             request = ZoomRequest(image=view.image, what=what, n_regions=n_regions)
-            self._progress("model", view)
-            found = self.engine.zoom([request])[0]
+            await self._progress(waits, "model", view)
+            found = await waits.zoom(request)
             crops = [self.images.add_crop(image, box, thread_id) for box in found.crop_boxes]
-        self._progress("done", view)
+        await self._progress(waits, "done", view)
         upright = zoom_in_root(found, view.place)
         text = zoom_content(upright, view.place, crops)
-        return self._reply(text, artifact(upright, view.place, crops), crops, thread_id)
+        told = artifact(upright, view.place, crops)
+        return await waits.work(self._reply, text, told, crops, thread_id)
 
 
 class LaserToolkit(LaserConfig, BaseToolkit):

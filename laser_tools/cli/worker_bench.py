@@ -13,7 +13,10 @@ from laser_tools.errors import InvalidRequest
 def worker(
     model: console.Model = "pico",
     quick: Annotated[
-        bool, typer.Option("--quick", help="As little of each check as shows that it works.")
+        bool,
+        typer.Option(
+            "--quick", help="As little of each check as shows that it works; about a minute."
+        ),
     ] = False,
     soak: Annotated[
         bool, typer.Option("--soak", help="As much as a release wants; half an hour or more.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from threading import Thread
 
-from laser_tools.errors import InvalidRequest, MissingExtra, ModelUnavailable
+from laser_tools.errors import Misconfigured, MissingExtra, ModelUnavailable
 from laser_tools.protocol import StoppableEngine
 from laser_tools.queued_engine import QueuedEngine
 from laser_tools.request_queue import QueueNumbers
@@ -90,7 +90,7 @@ def local_backend(settings: WorkerSettings) -> LocalBackend:
 
 
 def load_engine(settings: WorkerSettings) -> StoppableEngine:
-    """The model that the settings name. Raises ModelUnavailable, InvalidRequest, MissingExtra."""
+    """The model that the settings name. Raises ModelUnavailable, Misconfigured, MissingExtra."""
     try:
         import torch
         from transformers.utils import logging
@@ -116,6 +116,6 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):  # no such name; torch was built without that backend
-        raise InvalidRequest(
+        raise Misconfigured(
             "LASER_DEVICE (--device) must be a device that torch can use on this machine."
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -13,6 +12,7 @@ from laser_tools.schema import GroundedAnswer, ZoomResult
 from laser_tools.worker.admission import Gate
 from laser_tools.worker.backend import Backend
 from laser_tools.worker.health import Health
+from laser_tools.worker.quantile import quantile
 from laser_tools.worker.record import Record
 from laser_tools.worker.store import KeyedImages
 
@@ -100,6 +100,7 @@ class State(Collector):
 def _quantiles(name: str, help_: str, values: Sequence[float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"laser_{name}", help_, labels=["quantile"])
     ordered = sorted(values)
-    for share in QUANTILES if ordered else ():
-        family.add_metric([str(share)], ordered[ceil(share * len(ordered)) - 1])
+    for share in QUANTILES:
+        if (value := quantile(ordered, share)) is not None:
+            family.add_metric([str(share)], value)
     return family

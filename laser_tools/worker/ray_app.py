@@ -39,7 +39,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     """For `serve run` and config files. Keys come from LASER_API_KEYS alone.
 
     `args` are the fields of `RayOptions` and of `WorkerSettings`; LASER_* variables count, too.
-    Raises InvalidRequest.
+    Raises Misconfigured.
     """
     options, flags = split(args)
     return application(options, flags)
@@ -48,7 +48,7 @@ def build(args: dict[str, Any]) -> serve.Application:
 def application(
     options: RayOptions, flags: Mapping[str, Any], load: Load = load_engine
 ) -> serve.Application:
-    """Ingress and replicas. Raises InvalidRequest."""
+    """Ingress and replicas. Raises Misconfigured."""
     settings = ingress_settings(flags)
     replicated = replicas(options, settings, load)
     return cast(serve.Application, _ingress(settings, flags).bind(replicated))

@@ -12,10 +12,11 @@ from typing import Any, Literal
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from laser_tools.errors import Busy, ModelUnavailable
+from laser_tools.errors import Busy, LaserError, ModelUnavailable
 from laser_tools.request_queue import QueueNumbers
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.worker.ray_affinity import image_key
+from laser_tools.worker.ray_images import SharedImages
 from laser_tools.worker.ray_reply import Reply
 from laser_tools.worker.refusals import Internal
 from laser_tools.worker.waiting import Waiting
@@ -33,10 +34,14 @@ class RayBackend:
     """
 
     def __init__(
-        self, connect: Callable[[], Handle], disconnect: Callable[[], None] = lambda: None
+        self,
+        connect: Callable[[], Handle],
+        disconnect: Callable[[], None] = lambda: None,
+        images: SharedImages | None = None,
     ) -> None:
         self._connect = connect
         self._disconnect = disconnect
+        self._images = images or SharedImages()
         self._handle: Handle | None = None
         self._waiting = Waiting()
         self._told: dict[str, tuple[float, QueueNumbers]] = {}  # by replica: when, and what
@@ -91,14 +96,28 @@ class RayBackend:
             raise lost()
         if self._handle is None:
             raise ModelUnavailable("The model is being loaded. Try again soon.")
-        handle = self._handle.options(multiplexed_model_id=image_key(request.image))
-        response = getattr(handle, kind).remote(request, deadline_s)
-        reply = await self._waiting.result(_reply(response), deadline_s)
+        call = self._reply(self._handle, kind, request, deadline_s)
+        try:
+            reply = await self._waiting.result(call, deadline_s)
+        except LaserError:  # perhaps because Ray has lost the image
+            self._images.forget(request.image)
+            raise
         self._told[reply.replica] = (monotonic(), reply.numbers)
         return reply.result()
 
+    async def _reply(
+        self,
+        handle: Handle,
+        kind: Literal["answer", "zoom"],
+        request: AnswerRequest | ZoomRequest,
+        deadline_s: float,
+    ) -> Reply[Any]:
+        image = await self._images.ref(request.image)
+        method = getattr(handle.options(multiplexed_model_id=image_key(request.image)), kind)
+        return await _replied(method.remote(image, request.model_dump(), deadline_s))
 
-async def _reply(response: Any) -> Reply[Any]:  # noqa: ANN401 (ray.serve's DeploymentResponse)
+
+async def _replied(response: Any) -> Reply[Any]:  # noqa: ANN401 (ray.serve's DeploymentResponse)
     """What the replica answered; a call that nobody waits for is cancelled there, too."""
     try:
         reply: Reply[Any] = await response

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from laser_tools.errors import InvalidRequest
+from laser_tools.errors import Misconfigured
 from laser_tools.worker.settings import WorkerSettings, worker_settings
 
 OF_THE_PROXY = ("host", "port")  # Ray Serve listens, as `http_options` says
@@ -37,17 +37,17 @@ class RayOptions(BaseModel):
 def split(args: Mapping[str, Any]) -> tuple[RayOptions, dict[str, Any]]:
     """The arguments of an application: options, and flags for `worker_settings`.
 
-    Raises InvalidRequest for an argument that there is not, or must not be there.
+    Raises Misconfigured for an argument that there is not, or must not be there.
     """
     flags = {name: value for name, value in args.items() if name not in RayOptions.model_fields}
     known = set(WorkerSettings.model_fields) - {*OF_THE_PROXY, *KEYS}
     if keys := sorted(set(flags) & set(KEYS)):
-        raise InvalidRequest(
+        raise Misconfigured(
             f"{keys[0]} must not be an argument, which Ray shows to all who may look at it. "
             f"Set LASER_API_KEYS in the environment."
         )
     if unknown := sorted(set(flags) - known):
-        raise InvalidRequest(
+        raise Misconfigured(
             f"There is no argument '{unknown[0]}'. There are: "
             f"{', '.join(sorted(known | set(RayOptions.model_fields)))}."
         )
@@ -55,23 +55,23 @@ def split(args: Mapping[str, Any]) -> tuple[RayOptions, dict[str, Any]]:
 
 
 def options(**given: object) -> RayOptions:
-    """Raises InvalidRequest, naming the option and what is wrong."""
+    """Raises Misconfigured, naming the option and what is wrong."""
     try:
         return RayOptions.model_validate({k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "".join(f"{part}: " for part in first["loc"])
-        raise InvalidRequest(f"{name}{first['msg'].removeprefix('Value error, ')}") from None
+        raise Misconfigured(f"{name}{first['msg'].removeprefix('Value error, ')}") from None
 
 
 def ingress_settings(flags: Mapping[str, Any]) -> WorkerSettings:
     """Of a worker behind Ray's proxy: it cannot see who reaches that, so it wants a key always.
 
-    Raises InvalidRequest.
+    Raises Misconfigured.
     """
     settings = worker_settings(**{**flags, "host": "127.0.0.1"})
     if not settings.keys:
-        raise InvalidRequest(
+        raise Misconfigured(
             "LASER_API_KEYS must hold a key: Ray Serve's proxy may be reached from elsewhere. Set "
             "it in the environment of the cluster's nodes."
         )

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from PIL import Image
+
 from laser_tools.errors import LaserError
 from laser_tools.protocol import StoppableEngine
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
@@ -44,10 +46,18 @@ class EngineReplica:
     async def ready(self) -> None:
         """Returns once this replica serves."""
 
-    async def answer(self, request: AnswerRequest, deadline_s: float) -> Reply[GroundedAnswer]:
+    async def answer(
+        self, image: Image.Image, asked: dict[str, Any], deadline_s: float
+    ) -> Reply[GroundedAnswer]:
+        """`asked` are the request's other fields: the image comes by reference (ray_images)."""
+        request = AnswerRequest(image=image, **asked)
         return await self._reply(self._backend.answer(request, deadline_s))
 
-    async def zoom(self, request: ZoomRequest, deadline_s: float) -> Reply[ZoomResult]:
+    async def zoom(
+        self, image: Image.Image, asked: dict[str, Any], deadline_s: float
+    ) -> Reply[ZoomResult]:
+        """As `answer`."""
+        request = ZoomRequest(image=image, **asked)
         return await self._reply(self._backend.zoom(request, deadline_s))
 
     def check_health(self) -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import uvicorn
 
-from laser_tools.errors import InvalidRequest
+from laser_tools.errors import Misconfigured
 from laser_tools.worker.app import create_app
 from laser_tools.worker.backend import Backend
 from laser_tools.worker.record import log_event
@@ -27,7 +27,7 @@ LINGER_S = 0.3  # unready, and still listening: late requests get a 503 and not 
 def serve(settings: WorkerSettings, backend: Backend) -> int:
     """Blocks. 0 after a drain, 1 after a fault: a supervisor is to start another one.
 
-    Raises why the model could not be loaded, or InvalidRequest for a port that is taken.
+    Raises why the model could not be loaded, or Misconfigured for a port that is taken.
     """
     listening = _listen(settings)
     app = create_app(backend, settings)
@@ -100,7 +100,7 @@ def _listen(settings: WorkerSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=256)
     except OSError:
-        raise InvalidRequest(
+        raise Misconfigured(
             "LASER_HOST and LASER_PORT (--host, --port) must be an address of this machine and a "
             "port that is free."
         ) from None

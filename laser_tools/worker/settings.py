@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from laser_tools.errors import InvalidRequest
+from laser_tools.errors import Misconfigured
 from laser_tools.images import ImageLimits
 from laser_tools.loopback import is_loopback
 
@@ -140,13 +140,13 @@ class WorkerSettings(BaseSettings):
 def worker_settings(**flags: object) -> WorkerSettings:
     """The settings from the environment and from flags that are not None.
 
-    Raises InvalidRequest, naming the variable and the fix.
+    Raises Misconfigured, naming the variable and the fix.
     """
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     try:
         return WorkerSettings(**given)
     except ValidationError as error:
-        raise InvalidRequest(_sentence(error)) from None
+        raise Misconfigured(_sentence(error)) from None
 
 
 def _check_key(key: SecretStr) -> None:

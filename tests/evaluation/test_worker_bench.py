@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +30,22 @@ from laser_tools.evaluation.worker import (
     load,
     mixture,
     mutate,
+    ray_kill,
     report,
     stops,
 )
 from laser_tools.evaluation.worker.caller import BROKEN, REFUSED, Reply
 from laser_tools.evaluation.worker.log import Log
 from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import CANARY
-from laser_tools.evaluation.worker.resources import Resources, resources, slope_per_1000
+from laser_tools.evaluation.worker.process import CANARY, Workers
+from laser_tools.evaluation.worker.resources import (
+    Resources,
+    descendants,
+    resources,
+    slope_per_1000,
+    title,
+)
+from laser_tools.evaluation.worker.setting import QUICK, SOAK, Bench
 
 
 def request_line(status: int, **more: object) -> str:
@@ -90,8 +102,6 @@ def test_a_planted_leak_is_found(field: str) -> None:
 
 
 def test_what_a_process_holds_is_seen(tmp_path: Path) -> None:
-    import os
-
     before = resources(os.getpid())
     with (tmp_path / "file").open("w"):
         assert resources(os.getpid()).fds == before.fds + 1
@@ -288,6 +298,34 @@ def test_the_table_shows_what_was_measured() -> None:
     assert "| http_overhead_ms | 5 | <= 10 | - | yes |" in text
     assert "drain" not in text
     assert "faults.survived" in report.missed(figures)
+
+
+def test_a_killed_replica_that_costs_an_answer_is_seen() -> None:
+    lost = {"requests": 90, "failed": 3, "failed_retryable": 2}
+    figures = {"ray_kill": {**lost, "client_requests": 9, "client_succeeded": 8}}
+    assert report.missed(figures) == ["ray_kill.failed_retryable", "ray_kill.client_succeeded"]
+
+
+def test_without_ray_the_kills_are_skipped_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = ray_kill.ray_kill(Bench(Workers({}), SOAK))
+    assert report.missed(found) == []
+    assert "Skipped: ray_kill, Ray is not installed: pip install" in report.table(found)
+    assert "starts no Ray" in report.table(ray_kill.ray_kill(Bench(Workers({}), QUICK)))
+
+
+def test_children_of_children_are_found() -> None:
+    sleeping = "import subprocess as s; p = s.Popen(['sleep', '60']); print(p.pid, flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{sleeping}; p.wait()"], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        found = descendants(os.getpid())
+        assert {parent.pid, child} <= set(found)
+        assert title(child) == "sleep 60"
+        os.kill(child, signal.SIGKILL)
+    assert title(child) == ""
 
 
 def test_a_check_that_is_not_there() -> None:

@@ -75,8 +75,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "LASER_API_KEYS": ALICE}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.worker.ray_cluster", str(port)],
@@ -91,6 +90,12 @@ def cluster() -> Iterator[Cluster]:
     finally:
         running.client.close()
         end(process)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -28,8 +28,8 @@ from laser_tools.cli import console
 from laser_tools.errors import (
     Busy,
     DeadlineExceeded,
-    InvalidRequest,
     LaserError,
+    Misconfigured,
     ModelUnavailable,
     QuotaExceeded,
     TooLarge,
@@ -39,6 +39,7 @@ from laser_tools.schema import AnswerRequest
 from laser_tools.worker.ray_affinity import image_key, preferred
 from laser_tools.worker.ray_app import build
 from laser_tools.worker.ray_backend import RayBackend
+from laser_tools.worker.ray_images import SharedImages
 from laser_tools.worker.ray_options import ingress_settings, options, split, without_keys
 from laser_tools.worker.ray_replica import EngineReplica
 from laser_tools.worker.ray_reply import Refusal, Reply
@@ -82,7 +83,14 @@ class Handle:
         self.end = end
         self.keys: list[str] = []
         self.responses: list[Response] = []
+        self.sent: list[tuple[object, ...]] = []
+        self.images: list[Image.Image] = []
         self.ready = self
+
+    def put(self, image: Image.Image) -> str:
+        """Ray's object store."""
+        self.images.append(image)
+        return f"ref {len(self.images)}"
 
     def options(self, *, multiplexed_model_id: str) -> Handle:
         self.keys.append(multiplexed_model_id)
@@ -93,13 +101,14 @@ class Handle:
         return self
 
     def remote(self, *args: object) -> Response:
+        self.sent.append(args)
         self.responses.append(Response(self.end if args else "ready"))
         return self.responses[-1]
 
 
 async def backend(end: object) -> tuple[RayBackend, Handle]:
     handle = Handle(end)
-    running = RayBackend(lambda: handle)
+    running = RayBackend(lambda: handle, images=SharedImages(handle.put))
     await running.start()
     return running, handle
 
@@ -176,6 +185,37 @@ async def test_numbers_are_those_of_all_replicas() -> None:
     assert len(set(handle.keys)) == 1
 
 
+async def test_an_image_is_sent_once_for_all_questions() -> None:
+    running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
+    other = Image.new("RGB", (64, 48))  # of equal pixels, and yet another one
+    for image in (REQUEST.image, REQUEST.image, other, REQUEST.image):
+        await running.answer(REQUEST.model_copy(update={"image": image}), 5.0)
+    assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
+    assert handle.sent[1][1:] == (REQUEST.model_dump(), 5.0)
+
+
+async def test_an_image_that_may_be_lost_is_sent_again() -> None:
+    running, handle = await backend(ObjectLostError("00" * 28, None, "call"))
+    with pytest.raises(ModelUnavailable):
+        await running.answer(REQUEST, 5.0)
+    handle.end = Reply(answered(REQUEST), "a", NUMBERS)
+    await running.answer(REQUEST, 5.0)
+    assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 2"]
+
+
+async def test_shared_images_have_a_budget() -> None:
+    handle = Handle(None)
+    shared = SharedImages(handle.put, budget_bytes=3 * 3 * 64 * 48)
+    images = [Image.new("RGB", (64, 48)) for _ in range(4)]
+    for image in images[:3]:
+        await shared.ref(image)
+    assert await shared.ref(images[0]) == "ref 1"
+    await shared.ref(images[3])
+    assert await shared.ref(images[0]) == "ref 1"  # the oldest was another one
+    assert await shared.ref(images[1]) == "ref 5"
+    assert await SharedImages(handle.put, budget_bytes=1).ref(images[2]) == "ref 6"
+
+
 async def test_abandoned_calls_end() -> None:
     running, _ = await backend(None)
     asked = asyncio.create_task(running.answer(REQUEST, 5.0))
@@ -190,11 +230,12 @@ async def test_a_replica_keeps_errors_apart_and_says_when_it_is_lost() -> None:
     replica: Any = EngineReplica.__new__(EngineReplica)
     await replica.__init__(worker_settings(max_wait_ms=0), lambda _: ScriptedEngine())
     replica.check_health()
-    bug = await replica.answer(REQUEST.model_copy(update={"question": "bug"}), 5.0)
+    bug = await replica.answer(REQUEST.image, {"question": "bug"}, 5.0)
     with pytest.raises(LaserError, match="failed on this request"):
         bug.result()
-    assert (await replica.answer(REQUEST, 5.0)).result().answer == "what?"
-    fault = await replica.answer(REQUEST.model_copy(update={"question": "cuda"}), 5.0)
+    good = await replica.answer(REQUEST.image, REQUEST.model_dump(), 5.0)
+    assert good.result().answer == "what?"
+    fault = await replica.answer(REQUEST.image, {"question": "cuda"}, 5.0)
     with pytest.raises(ModelUnavailable):
         fault.result()
     with pytest.raises(RuntimeError, match="device_fault"):
@@ -230,14 +271,14 @@ def test_wrong_arguments_are_one_sentence(
     args: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LASER_API_KEYS", ALICE)
-    with pytest.raises(InvalidRequest, match=words) as caught:
+    with pytest.raises(Misconfigured, match=words) as caught:
         build(args)
     assert ALICE not in str(caught.value)
 
 
 def test_an_ingress_wants_a_key_and_replicas_get_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LASER_API_KEYS", raising=False)
-    with pytest.raises(InvalidRequest, match="LASER_API_KEYS"):
+    with pytest.raises(Misconfigured, match="LASER_API_KEYS"):
         ingress_settings({})
     monkeypatch.setenv("LASER_API_KEYS", ALICE)
     settings = ingress_settings({"model": "pico"})

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from laser_tools import cli
-from laser_tools.errors import InvalidRequest, MissingExtra
+from laser_tools.errors import Misconfigured, MissingExtra
 from laser_tools.loopback import is_loopback
 from laser_tools.worker.settings import worker_settings
 from tests.worker.harness import ALICE, BOB
@@ -58,7 +58,7 @@ def test_a_wrong_variable_is_named(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "worker.example", "127.0.0.1.x"])
 def test_other_machines_need_a_key(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidRequest, match=r"^LASER_API_KEYS must hold a key .*LASER_HOST"):
+    with pytest.raises(Misconfigured, match=r"^LASER_API_KEYS must hold a key .*LASER_HOST"):
         worker_settings(host=host)
     monkeypatch.setenv("LASER_API_KEY", ALICE)
     assert worker_settings(host=host).keys

@@ -32,6 +32,7 @@ CHECKS = {
     "handles": "handles",
     "injection": "injection",
     "pixels": "pixels",
+    "ray_kill": "ray_kill",
 }
 Told = Callable[[str], object]
 

@@ -19,6 +19,7 @@ from unittest.mock import patch
 import torch
 
 from laser_tools.errors import Cancelled
+from laser_tools.evaluation.worker.leash import end_with_parent
 from laser_tools.evaluation.worker.setting import STAGES
 from laser_tools.methods import laser
 from laser_tools.methods.clock import Clock
@@ -114,6 +115,7 @@ def _plain(request: AnswerRequest) -> AnswerRequest:
 
 
 def main() -> None:
+    end_with_parent()
     log_to_stderr()
     settings = worker_settings()
     backend = LocalBackend(settings, lambda: FaultyEngine(load_engine(settings)))

@@ -15,6 +15,7 @@ from laser_tools.evaluation.worker.caller import BROKEN, Caller
 from laser_tools.evaluation.worker.pace import per_second, upload
 from laser_tools.evaluation.worker.pictures import Asked, distinct
 from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
+from laser_tools.worker.quantile import quantile
 
 MAX_OPEN = 2000  # arrivals past it are counted and not sent: the generator's memory has a bound
 OVERLOAD = 5.0
@@ -133,11 +134,6 @@ def summary(
         accepted_p99_s=quantile(latencies_s, 0.99),
         generator_lag_s=lag_s,
     )
-
-
-def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least `share` of all do not exceed."""
-    return ordered[max(ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
 def goodput_share(levels: Sequence[Level]) -> float | None:

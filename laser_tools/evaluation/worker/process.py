@@ -16,7 +16,7 @@ import httpx
 from laser_tools.errors import ModelUnavailable
 from laser_tools.evaluation.worker.log import Log
 
-SERVE = ("-c", "import sys; from laser_tools import cli; sys.exit(cli.run(['serve']))")
+SERVE = ("-m", "laser_tools.evaluation.worker.leash", "serve")
 FAULTY = ("-m", "laser_tools.evaluation.worker.faulty")
 CANARY = "c4n4ry"
 KEY = f"key-{CANARY}-0123456789"  # no log may hold it
@@ -27,7 +27,10 @@ LOOK_S = 0.02
 
 
 class WorkerProcess:
-    """One process. Its log is read by a thread until it ends."""
+    """One process. Its log is read by a thread until it ends; it ends at the latest with ours.
+
+    However ours ends, a signal included, the pipe to its standard input is closed (leash.py).
+    """
 
     def __init__(self, command: Sequence[str], variables: dict[str, str], port: int = 0) -> None:
         self._since_s = time.monotonic()
@@ -35,7 +38,9 @@ class WorkerProcess:
         self.popen = subprocess.Popen(
             [sys.executable, *command],
             env={**_environment(), "LASER_PORT": str(port), **variables},
-            stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # what Ray prints belongs to the log, too, not to our table
             text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -78,11 +83,12 @@ class WorkerProcess:
         if not self.ended:
             self.popen.kill()
         self.exit_code()
-        if self.popen.stderr is not None:
-            self.popen.stderr.close()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _read(self) -> None:
-        for line in self.popen.stderr or ():
+        for line in self.popen.stdout or ():
             self.log.read(line)
 
 

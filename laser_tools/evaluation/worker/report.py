@@ -34,6 +34,10 @@ TABLE = (
     Wanted("drain.exit_codes_not_0", n="drain.restarts"),
     Wanted("faults.survived", "=", "faults.injected", "faults.injected"),
     Wanted("faults.time_to_ready_s", "<=", 120, "faults.restarts"),
+    Wanted("ray_kill.failed_retryable", "=", "ray_kill.failed", "ray_kill.requests"),
+    Wanted(
+        "ray_kill.client_succeeded", "=", "ray_kill.client_requests", "ray_kill.client_requests"
+    ),
     Wanted("deadline.cancelled", "=", "deadline.sent", "deadline.sent"),
     Wanted("deadline.stop_p95_s", "<=", 0.5, "deadline.sent"),
     Wanted("disconnect.cancelled", "=", "disconnect.sent", "disconnect.sent"),
@@ -98,7 +102,14 @@ def table(figures: Mapping[str, object]) -> str:
         n, word = value_at(figures, row.n), _WORDS[is_met(figures, row)]
         rows.append([row.value, _text(found), f"{row.sign} {_text(limit)}", _text(n), word])
     head = f"{_machine(figures)}; commit {figures.get('commit') or '-'}"
-    return head + "\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "", *lines, *_skipped(figures)])
+
+
+def _skipped(figures: Mapping[str, object]) -> list[str]:
+    """What was not measured, and why: a reader must not take it for measured and well."""
+    found = figures.get("skipped")
+    return [f"\nSkipped: {k}, {v}." for k, v in found.items()] if isinstance(found, dict) else []
 
 
 def _limit(figures: Mapping[str, object], row: Wanted) -> float | None:

@@ -29,6 +29,23 @@ def resources(pid: int) -> Resources:
     )
 
 
+def descendants(pid: int) -> list[int]:
+    """A process' children, their children and so on, oldest first, as they are now."""
+    parents = {int(one.name): _parent(one) for one in Path("/proc").glob("[0-9]*")}
+    found = [pid]
+    for ancestor in found:  # which grows meanwhile
+        found += sorted(child for child, parent in parents.items() if parent == ancestor)
+    return found[1:]
+
+
+def title(pid: int) -> str:
+    """A process' command line, or what it calls itself; "" if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
+
+
 def slope_per_1000(counts: Sequence[int], values: Sequence[float]) -> float:
     """Least squares: by how much `values` grow over 1,000 of `counts`."""
     n = len(counts)
@@ -38,6 +55,13 @@ def slope_per_1000(counts: Sequence[int], values: Sequence[float]) -> float:
         return 0.0
     pairs = zip(counts, values, strict=True)
     return 1000 * sum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread
+
+
+def _parent(process: Path) -> int:
+    try:
+        return _number((process / "status").read_text(), "PPid")
+    except OSError:
+        return 0
 
 
 def _number(status: str, key: str) -> int:

@@ -37,6 +37,7 @@ class Sizes:
     truncation_step: int = 1
     concurrent: int = 200
     mixed: int = 1000
+    kills: int = 1  # of replicas; none: no Ray is started
 
 
 QUICK = Sizes(
@@ -57,6 +58,7 @@ QUICK = Sizes(
     truncation_step=29,
     concurrent=16,
     mixed=40,
+    kills=0,
 )
 SOAK = Sizes(
     overhead=300,
@@ -69,6 +71,7 @@ SOAK = Sizes(
     mutations=20_000,
     mutations_http=2000,
     mixed=5000,
+    kills=5,
 )
 
 

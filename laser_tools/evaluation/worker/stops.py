@@ -8,12 +8,12 @@ import time
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.evaluation.worker.caller import Caller
-from laser_tools.evaluation.worker.load import quantile
 from laser_tools.evaluation.worker.pace import upload
 from laser_tools.evaluation.worker.pictures import Asked, distinct
 from laser_tools.evaluation.worker.process import WorkerProcess, until
 from laser_tools.evaluation.worker.resources import resources
 from laser_tools.evaluation.worker.setting import STAGES, Bench, Figures
+from laser_tools.worker.quantile import quantile
 
 DEADLINE_S = 1.5  # enough to reach the last stage
 STOP_S = 30.0

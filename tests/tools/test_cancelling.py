@@ -1,0 +1,214 @@
+"""An agent that gives up on a tool stops the model, wherever it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from agents.zoom_then_ask import build_agent
+from laser_tools import engine as engine_module
+from laser_tools import lazy_engine
+from laser_tools.client import WorkerClient
+from laser_tools.engine import LocalEngine
+from laser_tools.errors import Cancelled
+from laser_tools.image_store import ImageStore
+from laser_tools.lazy_engine import LazyEngine
+from laser_tools.options import LaserOptions
+from laser_tools.protocol import AsyncEngine, Engine
+from laser_tools.queued_engine import QueuedEngine
+from laser_tools.schema import AnswerRequest, GroundedAnswer
+from laser_tools.stop import ShouldStop
+from laser_tools.tool_waits import Awaiting, Blocking, finished
+from laser_tools.tools import LaserToolkit
+from laser_tools.vlm.load import VLM
+from laser_tools.worker.app import create_app
+from laser_tools.worker.local import LocalBackend
+from tests.gated import GatedEngine, ask
+from tests.tools.fakes import ColourEngine, scene
+from tests.tools.test_tools import tool_named
+from tests.toys import toy_llava
+from tests.worker.harness import ALICE, ScriptedEngine, settings
+
+CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("grounded_vqa", {"image": "img_1", "question": "slow"}),
+    ("zoom_to_evidence", {"image": "img_1", "what": "slow"}),
+)
+PATIENCE_S = 30.0
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():
+            await asyncio.sleep(0.002)
+
+
+async def cancelled(call: Awaitable[object], entered: threading.Semaphore) -> None:
+    """Give up on a call that the model has begun with."""
+    task = asyncio.ensure_future(call)
+    assert await asyncio.to_thread(entered.acquire, timeout=PATIENCE_S)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Watched(GatedEngine):
+    """Knows how many of its calls were stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = 0
+
+    def _run(self, questions: list[str], should_stop: ShouldStop) -> None:
+        try:
+            super()._run(questions, should_stop)
+        except Cancelled:
+            self.stopped += 1
+            raise
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    engine = Watched()
+    yield engine
+    engine.gate.set()
+
+
+@pytest.fixture
+def lazy(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> LazyEngine:
+    monkeypatch.setattr(lazy_engine, "_load", lambda _: watched)
+    return LazyEngine("pico")
+
+
+@pytest.mark.parametrize(("tool", "args"), CALLS)
+async def test_in_this_process(
+    lazy: LazyEngine, watched: Watched, tool: str, args: dict[str, Any]
+) -> None:
+    toolkit = LaserToolkit(engine=lazy)
+    toolkit.add_image(scene())
+    await cancelled(tool_named(toolkit, tool).ainvoke(args), watched.entered)
+    await until(lambda: watched.stopped == 1)
+    assert "img_1.c1" not in toolkit.images.sizes()
+
+
+async def test_an_agent_that_is_cancelled(lazy: LazyEngine, watched: Watched) -> None:
+    toolkit = LaserToolkit(engine=lazy)
+    handle = toolkit.add_image(scene())
+    asked = {"messages": [("user", f"What colour is it?\nThe image is {handle}.")]}
+    await cancelled(build_agent(toolkit).ainvoke(asked), watched.entered)
+    await until(lambda: watched.stopped == 1)
+
+
+@pytest.mark.parametrize(("tool", "args"), CALLS)
+async def test_through_a_queue(watched: Watched, tool: str, args: dict[str, Any]) -> None:
+    with QueuedEngine(watched) as queue:
+        toolkit = LaserToolkit(engine=queue)
+        toolkit.add_image(scene())
+        await cancelled(tool_named(toolkit, tool).ainvoke(args), watched.entered)
+        await until(lambda: watched.stopped == 1)
+
+
+async def test_a_local_engine_stops(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's own way: its lock is free again, and the next call is served."""
+
+    def method(
+        vlm: VLM, requests: Sequence[AnswerRequest], options: LaserOptions, should_stop: ShouldStop
+    ) -> list[GroundedAnswer]:
+        return watched.answer(requests, should_stop)
+
+    monkeypatch.setitem(engine_module.METHODS, "laser", method)
+    engine = LocalEngine(toy_llava())
+    assert isinstance(engine, AsyncEngine)
+    await cancelled(engine.aanswer(ask("slow")), watched.entered)
+    await until(lambda: watched.stopped == 1)
+    watched.gate.set()
+    assert (await engine.aanswer(ask("next")))[0].answer == "next"
+
+
+@contextmanager
+def worker(engine: ScriptedEngine) -> Iterator[str]:
+    """A real server on loopback; its URL."""
+    chosen = settings()
+    app = create_app(LocalBackend(chosen, lambda: engine), chosen)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started and app.state.worker.health.ready)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        engine.gate.set()
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end_s
+        time.sleep(0.002)
+
+
+@pytest.mark.enable_socket
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.parametrize(("tool", "args"), CALLS)
+async def test_at_a_worker(tool: str, args: dict[str, Any]) -> None:
+    engine = ScriptedEngine()
+    with worker(engine) as url, WorkerClient(url, ALICE) as client:
+        toolkit = LaserToolkit(engine=client)
+        toolkit.add_image(scene())
+        await cancelled(tool_named(toolkit, tool).ainvoke(args), engine.entered)
+        await until(lambda: engine.stopped == 1)
+        engine.gate.set()
+        assert await tool_named(toolkit, tool).ainvoke(args)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+async def test_an_engine_that_cannot_be_awaited_does_not_hold_up_the_loop(index: int) -> None:
+    """A `Engine` of somebody else's, with the two methods alone."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(ColourEngine):
+        def _wait(self) -> None:
+            inside.set()
+            assert go_on.wait(PATIENCE_S)
+
+        def answer(self, requests: Any) -> Any:  # noqa: ANN401
+            self._wait()
+            return super().answer(requests)
+
+        def zoom(self, requests: Any) -> Any:  # noqa: ANN401
+            self._wait()
+            return super().zoom(requests)
+
+    engine: Engine = Slow()
+    assert not isinstance(engine, AsyncEngine)
+    toolkit = LaserToolkit(engine=engine, images=ImageStore())
+    toolkit.add_image(scene())
+    tool, args = CALLS[index]
+    asked = asyncio.create_task(tool_named(toolkit, tool).ainvoke(args))
+    await until(inside.is_set)  # this loop goes on meanwhile
+    go_on.set()
+    assert '"img_1"' in await asked
+
+
+def test_a_body_that_waits_is_no_blocking_one(toolkit: LaserToolkit) -> None:
+    async def body() -> str:
+        return await Blocking(toolkit.engine).work(str, 7)
+
+    assert finished(body()) == "7"
+
+    async def waiting() -> str:
+        return await Awaiting(toolkit.engine).work(str, 7)
+
+    async def inside() -> None:
+        with pytest.raises(RuntimeError, match="waited"):
+            finished(waiting())
+
+    asyncio.run(inside())
