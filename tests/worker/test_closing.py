@@ -41,11 +41,15 @@ def received(caller: socket.socket) -> bytes:
 
 
 def refused_with_the_body_to_come(caller: socket.socket, *headers: str) -> bytes:
-    """The response, read only after the body has been sent to a worker that did not want it."""
+    """The response, read only after the body has been sent to a worker that did not want it.
+
+    Raises ConnectionResetError, BrokenPipeError where the worker did not wait for it.
+    """
     caller.sendall(head(*headers))
     until(lambda: bool(caller.recv(1, socket.MSG_PEEK)))
-    caller.sendall(BODY)
-    time.sleep(0.1)  # enough for a reset to overtake what has not been read
+    for part in (BODY[:500], BODY[500:]):
+        caller.sendall(part)
+        time.sleep(0.1)  # enough for a reset to come back
     return received(caller)
 
 
