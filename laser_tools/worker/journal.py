@@ -80,10 +80,11 @@ class Journal:
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": error.http_status, "headers": raw})
         shown = b"" if record.method == "HEAD" else body
-        await send({"type": "http.response.body", "body": shown, "more_body": True})
-        if self._is_ending() or _wants_it_closed(scope):
+        last = self._is_ending() or _wants_it_closed(scope)
+        await send({"type": "http.response.body", "body": shown, "more_body": last})
+        if last:
             await unread.discard()
-        await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": b""})
 
 
 def _wants_it_closed(scope: Scope) -> bool:
