@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.worker.harness import ALICE, CANARY, png, sha256
+from laser_tools.worker.serve import _listen
+from tests.worker.harness import ALICE, CANARY, png, settings, sha256
 from tests.worker.processes import PATIENCE_S, PICO, SCRIPTED, Process, process, until
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]
@@ -43,6 +45,16 @@ def test_the_packaged_model_over_a_socket() -> None:
         assert w.events("start")[0]["settings"]["n_api_keys"] == 1  # type: ignore[index]
         assert ALICE not in "".join(w.lines)
         assert w.sentences == []
+
+
+def test_a_body_does_not_wait_for_its_headers() -> None:
+    """What is accepted sends at once: many small responses would take 40 ms each."""
+    with (
+        _listen(settings(port=0)) as listening,
+        socket.create_connection(listening.getsockname(), 10),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_sigterm_loses_nothing() -> None:
