@@ -11,8 +11,9 @@ from laser_tools.errors import LaserError
 from laser_tools.wire import REQUEST_ID_HEADER
 from laser_tools.worker.health import Health
 from laser_tools.worker.metrics import Metrics
-from laser_tools.worker.record import Record, begin, logger
+from laser_tools.worker.record import Record, begin, header, logger, record_of
 from laser_tools.worker.refusals import Internal, body_of, headers_of
+from laser_tools.worker.unread import Unread
 
 
 @dataclass
@@ -33,14 +34,14 @@ class Journal:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = begin(scope)
-        noting = self._noting(record, send)
+        noting, unread = self._noting(record, send), Unread(receive)
         try:
-            await self.app(scope, receive, noting)
+            await self.app(scope, unread.receive, noting)
         except LaserError as error:
-            await _refuse(record, error, noting)
+            await self._refuse(scope, error, unread, noting)
         except Exception as error:
             record.error = type(error).__name__  # its text may hold anything
-            await _refuse(record, Internal(), noting)
+            await self._refuse(scope, Internal(), unread, noting)
         finally:
             self.metrics.observe(record)
             logger.info(record.line())
@@ -59,20 +60,33 @@ class Journal:
         headers[REQUEST_ID_HEADER] = record.id
         headers["Cache-Control"] = "no-store"
         headers["X-Content-Type-Options"] = "nosniff"
-        if self.health.draining or self.health.fault():
+        if self._is_ending():
             headers["Connection"] = "close"  # the next request goes to another worker
 
+    def _is_ending(self) -> bool:
+        return self.health.draining or self.health.fault() is not None
 
-async def _refuse(record: Record, error: LaserError, send: Send) -> None:
-    record.code = error.code
-    if record.status:  # too late: the caller has the beginning of another response
-        return
-    body = body_of(error)
-    headers = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **headers_of(error),
-    }
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.http_status, "headers": raw})
-    await send({"type": "http.response.body", "body": b"" if record.method == "HEAD" else body})
+    async def _refuse(self, scope: Scope, error: LaserError, unread: Unread, send: Send) -> None:
+        record = record_of(scope)
+        record.code = error.code
+        if record.status:  # too late: the caller has the beginning of another response
+            return
+        body = body_of(error)
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **headers_of(error),
+        }
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": error.http_status, "headers": raw})
+        shown = b"" if record.method == "HEAD" else body
+        last = self._is_ending() or _wants_it_closed(scope)
+        await send({"type": "http.response.body", "body": shown, "more_body": last})
+        if last:
+            await unread.discard()
+            await send({"type": "http.response.body", "body": b""})
+
+
+def _wants_it_closed(scope: Scope) -> bool:
+    """Whether the caller's connection ends with this request, as proxies often have it."""
+    return scope["http_version"] == "1.0" or header(scope, "connection").lower() == "close"

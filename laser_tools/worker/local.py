@@ -14,6 +14,7 @@ from laser_tools.request_queue import QueueNumbers
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import within
 from laser_tools.worker.settings import WorkerSettings
+from laser_tools.worker.threads import leave_a_core
 from laser_tools.worker.waiting import Waiting
 from laser_tools.worker.watch import WatchedEngine, lost
 
@@ -99,6 +100,7 @@ def load_engine(settings: WorkerSettings) -> StoppableEngine:
     except ModuleNotFoundError as error:
         raise MissingExtra("Running a model in this process", "engine") from error
     logging.disable_progress_bar()
+    leave_a_core()
     if settings.device is not None:
         _check_device(settings.device)
     engine = LocalEngine.from_pretrained(

@@ -7,7 +7,6 @@ import json
 import logging
 import socket
 import sys
-from types import FrameType
 
 import uvicorn
 
@@ -15,13 +14,12 @@ from laser_tools.errors import Misconfigured
 from laser_tools.worker.app import create_app
 from laser_tools.worker.backend import Backend
 from laser_tools.worker.record import log_event
+from laser_tools.worker.server import Server
 from laser_tools.worker.settings import WorkerSettings
 from laser_tools.worker.worker import Worker
 
 MAX_HEADER_BYTES = 16 * 2**10
 KEEP_ALIVE_S = 15
-LOOK_S = 0.05
-LINGER_S = 0.3  # unready, and still listening: late requests get a 503 and not a closed port
 
 
 def serve(settings: WorkerSettings, backend: Backend) -> int:
@@ -34,49 +32,11 @@ def serve(settings: WorkerSettings, backend: Backend) -> int:
     worker: Worker = app.state.worker
     server = Server(_config(app, settings), worker)
     log_event("start", settings=settings.redacted(), port=listening.getsockname()[1])
-    asyncio.run(_run(server, worker, listening))
+    asyncio.run(server.run_until_drained(listening))
     log_event("end", fault=worker.health.fault())
     if worker.health.start_error:
         raise worker.health.start_error
     return 1 if worker.health.fault() else 0
-
-
-class Server(uvicorn.Server):
-    """Ends when the worker has drained. (uvicorn itself would close the port first.)"""
-
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
-        super().__init__(config)
-        self._worker = worker
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second ends. The exit code is ours, not the signal's."""
-        if self._worker.health.draining:
-            self.should_exit = self.force_exit = True
-        self._worker.health.draining = True
-
-
-async def _run(server: Server, worker: Worker, listening: socket.socket) -> None:
-    ending = asyncio.create_task(_end(server, worker))
-    try:
-        await server.serve(sockets=[listening])
-    finally:
-        ending.cancel()
-
-
-async def _end(server: Server, worker: Worker) -> None:
-    """Wait for the reason to end, then for what is in flight."""
-    health, gate = worker.health, worker.gate
-    while not (health.draining or health.fault()):
-        await asyncio.sleep(LOOK_S)
-    log_event("drain", in_flight=gate.in_flight, fault=health.fault())
-    await asyncio.sleep(LINGER_S)
-    try:
-        async with asyncio.timeout(worker.settings.drain_s):
-            while gate.in_flight and not health.fault():
-                await asyncio.sleep(LOOK_S)
-    except TimeoutError:
-        log_event("drain_timeout", in_flight=gate.in_flight)
-    server.should_exit = True
 
 
 def _config(app: object, settings: WorkerSettings) -> uvicorn.Config:
@@ -98,12 +58,16 @@ def _config(app: object, settings: WorkerSettings) -> uvicorn.Config:
 def _listen(settings: WorkerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=256)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=256)
     except OSError:
         raise Misconfigured(
             "LASER_HOST and LASER_PORT (--host, --port) must be an address of this machine and a "
             "port that is free."
         ) from None
+    # Inherited by what it accepts. asyncio sets it where a socket names its protocol, as these do
+    # not; without it a body waits 40 ms for the caller's system to confirm the headers.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 class JsonLines(logging.Formatter):
