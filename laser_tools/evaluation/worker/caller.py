@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 
@@ -44,6 +44,12 @@ class Reply:
         """The answer without what differs between two runs: its timings and cache hits."""
         fields: dict[str, Any] = json.loads(self.body)
         return {k: v for k, v in fields.items() if k not in ("timings_s", "prefix_hits")}
+
+
+class Asks(Protocol):
+    """Whatever asks a question about an image that the worker has."""
+
+    async def ask(self, asked: Asked, /) -> Reply: ...
 
 
 class Caller:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 
-from laser_tools.evaluation.worker.caller import BROKEN, Caller
+from laser_tools.evaluation.worker.caller import BROKEN, Asks, Caller
+from laser_tools.evaluation.worker.generator import Generator
 from laser_tools.evaluation.worker.pace import per_second, upload
 from laser_tools.evaluation.worker.pictures import Asked, distinct
 from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
@@ -55,8 +56,8 @@ def load(bench: Bench) -> Figures:
 
 async def _load(bench: Bench) -> Figures:
     sizes, questions = bench.sizes, distinct(bench.sizes.pictures, seed=6)
-    async with Caller(bench.worker) as caller:
-        await upload(caller, questions)
+    async with Caller(bench.worker) as uploader, Generator(bench.worker) as caller:
+        await upload(uploader, questions)
         unloaded_s = statistics.median([(await caller.ask(one)).seconds for one in questions[:9]])
         many = [questions[index % sizes.pictures] for index in range(sizes.capacity)]
         await per_second(caller, questions, N_CLIENTS)  # later levels find these images prefilled
@@ -79,7 +80,7 @@ async def _load(bench: Bench) -> Figures:
 
 
 async def level(
-    caller: Caller, share: float, capacity: float, seconds: float, questions: Sequence[Asked]
+    caller: Asks, share: float, capacity: float, seconds: float, questions: Sequence[Asked]
 ) -> Level:
     """Poisson arrivals for `seconds`; returns when the last of them has its answer."""
     due_s = arrivals(share * capacity, seconds, seed=ceil(100 * share))
@@ -145,7 +146,7 @@ def goodput_share(levels: Sequence[Level]) -> float | None:
 
 
 async def recovery(
-    caller: Caller, questions: Sequence[Asked], unloaded_s: float, patience_s: float
+    caller: Asks, questions: Sequence[Asked], unloaded_s: float, patience_s: float
 ) -> float | None:
     """Seconds from the last arrival until answers are as quick as without load; None: never.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from laser_tools.evaluation.worker.caller import Caller, Reply
+from laser_tools.evaluation.worker.caller import Asks, Caller, Reply
 from laser_tools.evaluation.worker.pictures import Asked, distinct, repeated
 from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
 
@@ -84,14 +84,14 @@ async def upload(caller: Caller, questions: Sequence[Asked]) -> None:
         await caller.upload(data)
 
 
-async def per_second(caller: Caller, questions: Sequence[Asked], n_clients: int) -> float:
+async def per_second(caller: Asks, questions: Sequence[Asked], n_clients: int) -> float:
     """Answers per second of clients that each ask the next question when they have an answer."""
     since_s = time.monotonic()
     replies = await closed_loop(caller, questions, n_clients)
     return sum(reply.ok for reply in replies) / (time.monotonic() - since_s)
 
 
-async def closed_loop(caller: Caller, questions: Sequence[Asked], n_clients: int) -> list[Reply]:
+async def closed_loop(caller: Asks, questions: Sequence[Asked], n_clients: int) -> list[Reply]:
     """The replies, in the order in which they came."""
     left, replies = iter(questions), list[Reply]()
 
