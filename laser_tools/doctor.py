@@ -103,17 +103,16 @@ def logits(vlm: VLM) -> Check:
 
 
 def prefix(vlm: VLM) -> Check:
-    """A prefilled image, continued by either question, gives what two full passes give."""
+    """One pass over an image and two questions about it gives what two full passes give."""
     if not vlm.family.prefix_sharing:
         why = f"Cannot be shared: {vlm.family.unshareable}. Every pass is a full one."
         return Check(name="prefix", verdict="skip", finding=why)
     image = texture(WIDE)
-    session = Session(vlm)
     prompts = [Prompt((image,), QUESTION), Prompt((image,), OTHER)]
-    full = [last_logits(vlm, encode(vlm, [prompt]).inputs) for prompt in prompts]
-    shared = [read(session, [prompt]).next_logits for prompt in prompts]
+    full = [last_logits(vlm, encode(vlm, [prompt]).inputs)[0] for prompt in prompts]
+    shared = read(Session(vlm), prompts).next_logits.float()
     difference = max(_difference(a, b) for a, b in zip(shared, full, strict=True))
-    return _close(vlm, "prefix", difference, "Logits behind a shared prefix and of full passes")
+    return _close(vlm, "prefix", difference, "Logits of a shared pass and of full passes")
 
 
 def streams(vlm: VLM) -> Check:

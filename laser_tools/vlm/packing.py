@@ -115,11 +115,20 @@ class Packed:
         shared = self.owner[at] == ALL
         return (shared & (self.input_ids[at] == self.image_token_id)).nonzero()[:, 0]
 
-    def attention_mask(self) -> Tensor:
-        """(B, T) where columns say it all; else who sees whom, True (B, 1, S, T)."""
+    def attention_mask(self, dtype: torch.dtype) -> Tensor:
+        """(B, T) where columns say it all; else who sees whom, (B, 1, S, T).
+
+        The latter is added to the scores, which all implementations of attention understand but
+        those that take no such mask at all.
+        """
         valid = self.owner != NOBODY
         if self.n_branches <= 1 and not self.hidden:
             return valid.long()
+        unseen = ~self._seen(valid)
+        return torch.zeros_like(unseen, dtype=dtype).masked_fill_(unseen, torch.finfo(dtype).min)
+
+    def _seen(self, valid: Tensor) -> Tensor:
+        """True (B, 1, S, T) where a column that runs sees another."""
         past, total = self.past_length, self.owner.shape[1]
         columns = torch.arange(total, device=valid.device)
         me, other = self.owner[:, past:, None], self.owner[:, None, :]

@@ -149,7 +149,7 @@ def _pass(session: Session, rows: Rows, packed: Packed) -> tuple[DynamicCache, T
     with torch.inference_mode():
         found = session.vlm.model(
             input_ids=packed.input_ids[:, start:],
-            attention_mask=packed.attention_mask(),
+            attention_mask=packed.attention_mask(session.vlm.model.dtype),
             position_ids=packed.position_ids[..., start:],
             **(joined(images) if images else {}),
             past_key_values=cache,

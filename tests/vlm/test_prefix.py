@@ -297,7 +297,17 @@ def test_a_large_image_has_a_pass_of_its_own(
     found = run(session, rows, packed).next_logits
     torch.testing.assert_close(found, logits(vlm, encode(vlm, PROMPTS[:2])), atol=1e-4, rtol=0)
     single = Session(vlm)
-    assert pack(single, tokenised(single, PROMPTS[:1])).attention_mask().ndim == 2
+    assert pack(single, tokenised(single, PROMPTS[:1])).attention_mask(torch.float32).ndim == 2
+
+
+@SHARING
+def test_a_shared_pass_needs_no_particular_attention(toy: Callable[[], VLM]) -> None:
+    """Eager attention adds the mask to the scores: it must not be one of truth values."""
+    vlm = replace(toy(), model=deepcopy(toy().model))
+    vlm.model.set_attn_implementation({"text_config": "eager"})
+    expected = logits(vlm, encode(vlm, PROMPTS[:2]))
+    found = read(Session(vlm), PROMPTS[:2]).next_logits
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 @SHARING
