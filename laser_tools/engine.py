@@ -17,6 +17,7 @@ from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.memory_errors import is_out_of_memory
 
 METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
 NOT_SURE = "not sure"
@@ -122,7 +123,9 @@ class LocalEngine:
             try:
                 results += run(batch[len(results) : len(results) + size])
                 continue
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 alone = size == 1
             # Here, as the error held on to the tensors of the passes that it ended.
             self._empty_caches()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from time import sleep
@@ -110,7 +110,24 @@ def test_threads_take_turns_on_the_model(monkeypatch: pytest.MonkeyPatch) -> Non
     assert most == [1] * 6
 
 
-def runs_out_of_memory(monkeypatch: pytest.MonkeyPatch, fits: int, huge: str = "") -> list[int]:
+def on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+
+def on_a_cpu() -> None:
+    torch.empty(2**50, dtype=torch.uint8)
+
+
+def in_python() -> None:
+    bytes(2**50)
+
+
+def runs_out_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+    fits: int,
+    huge: str = "",
+    fail: Callable[[], None] = on_a_gpu,
+) -> list[int]:
     """Plain batches of more than `fits` requests, or with the question `huge`, do not fit.
 
     Returns the sizes of the batches that are tried.
@@ -126,18 +143,21 @@ def runs_out_of_memory(monkeypatch: pytest.MonkeyPatch, fits: int, huge: str = "
         sizes.append(len(asked))
         answers = plain.answer(vlm, asked, options, should_stop)
         if len(asked) > fits or any(one.question == huge for one in asked):
-            raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+            fail()
         return answers
 
     monkeypatch.setitem(METHODS, "plain", tight)
     return sizes
 
 
-def test_a_batch_that_does_not_fit_goes_on_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fail", [on_a_gpu, on_a_cpu, in_python])
+def test_a_batch_that_does_not_fit_goes_on_in_halves(
+    monkeypatch: pytest.MonkeyPatch, fail: Callable[[], None]
+) -> None:
     engine = LocalEngine(toy_llava())
     asked = [request(question=q, method="plain") for q in ("where?", "how?", "red?", "who?", "a?")]
     expected = [one.answer for one in engine.answer(asked)]
-    sizes = runs_out_of_memory(monkeypatch, fits=2)
+    sizes = runs_out_of_memory(monkeypatch, fits=2, fail=fail)
     assert [one.answer for one in engine.answer(asked)] == expected
     assert sizes == [5, 2, 2, 1]
 

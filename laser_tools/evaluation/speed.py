@@ -32,6 +32,7 @@ from laser_tools.evaluation.speed_report import (
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.memory_errors import is_out_of_memory
 from laser_tools.vlm.probes import QUESTION, texture
 
 OTHER_QUESTION = "Where is it?"
@@ -274,6 +275,8 @@ def _fitting(run: Callable[[], T]) -> T | None:
     """The result, or None if the device has too little memory for it."""
     try:
         return run()
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         torch.cuda.empty_cache()
         return None
