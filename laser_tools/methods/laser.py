@@ -80,8 +80,7 @@ def zoom(
     images = [request.image for request in requests]
     questions = [zoom_question(request.what, options) for request in requests]
     session = Session(vlm, images, should_stop)
-    with timer("attend"):
-        _, maps = look(session, query_prompts(images, questions, options), options)
+    _, maps = look(session, query_prompts(images, questions, options), options, timer)
     pairs = list(zip(requests, maps, strict=True))
     with timer("crop"):
         found = [
@@ -121,13 +120,13 @@ def _direct_margin(vlm: VLM, options: LaserOptions) -> float | None:
 
 
 def _attend(session: Session, cases: Sequence[_Case], options: LaserOptions, clock: Clock) -> None:
-    """Where the queries look. The image is processed and prefilled on the way."""
+    """Where the queries look, and what is clear enough without a second look."""
     if not cases:
         return
     requests = [case.request for case in cases]
     images, questions = [r.image for r in requests], [r.question for r in requests]
-    with _timer(clock, cases)("attend"):
-        encoded, maps = look(session, query_prompts(images, questions, options), options)
+    prompts = query_prompts(images, questions, options)
+    encoded, maps = look(session, prompts, options, _timer(clock, cases))
     for case, found in zip(cases, maps, strict=True):
         case.maps = found
     least = _direct_margin(session.vlm, options)

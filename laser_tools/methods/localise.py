@@ -11,10 +11,12 @@ from torch import Tensor
 
 from laser_tools.grounding.contrast import contrastive_attention
 from laser_tools.grounding.layers import choose_layer, localisation_map, vaq_scores
+from laser_tools.methods.clock import Timer, untimed
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box, Localisation
 from laser_tools.vlm.capture import Places, capture
 from laser_tools.vlm.load import VLM
+from laser_tools.vlm.packing import Packed
 from laser_tools.vlm.prefix import pack, run
 from laser_tools.vlm.prompts import (
     Encoded,
@@ -60,16 +62,21 @@ def localise(
 
 
 def look(
-    session: Session, prompts: Sequence[Prompt], options: LaserOptions
+    session: Session,
+    prompts: Sequence[Prompt],
+    options: LaserOptions,
+    timer: Timer = untimed,
 ) -> tuple[Encoded, list[AttentionMaps]]:
     """Prompts with the query, read to their ends, and where it made the model look.
 
     Those without the query take part in the same pass.
     """
     n = len(prompts)
-    both, rows = read_attention(session, [*prompts, *_without_query(prompts, options)], options)
+    asked = [*prompts, *_without_query(prompts, options)]
+    both, rows = read_attention(session, asked, options, timer)
     pairs = zip(rows[:n], rows[n:], strict=True)
-    maps = [_maps(session.vlm, both, i, *pair, options) for i, pair in enumerate(pairs)]
+    with timer("attend"):
+        maps = [_maps(session.vlm, both, i, *pair, options) for i, pair in enumerate(pairs)]
     return both, maps
 
 
@@ -96,15 +103,28 @@ def readout_weights(vlm: VLM, batch: Encoded | Rows, options: LaserOptions) -> T
 
 
 def read_attention(
-    session: Session, prompts: Sequence[Prompt], options: LaserOptions
+    session: Session, prompts: Sequence[Prompt], options: LaserOptions, timer: Timer = untimed
 ) -> tuple[Encoded, list[Tensor]]:
     """The prompts, and per prompt attention (L, H, N) to the visual tokens."""
     vlm = session.vlm
     if not vlm.family.prefix_sharing:
-        return _read_whole(session, encode(vlm, prompts), options)
-    rows = tokenised(session, prompts)
-    packed = pack(session, rows)
-    places = [packed.places[prompt] for prompt in range(len(prompts))]
+        with timer("encode"):
+            encoded = encode(vlm, prompts)
+        with timer("attend"):
+            return _read_whole(session, encoded, options)
+    with timer("encode"):
+        rows = tokenised(session, prompts)
+        packed = pack(session, rows)
+    with timer("attend"):
+        return _run_watched(session, rows, packed, options)
+
+
+def _run_watched(
+    session: Session, rows: Rows, packed: Packed, options: LaserOptions
+) -> tuple[Encoded, list[Tensor]]:
+    """One pass, with what it attends to."""
+    vlm = session.vlm
+    places = [packed.places[prompt] for prompt in range(len(rows.rows))]
     visual = [packed.visual(row) for row, _ in places]
     weights = readout_weights(vlm, rows, options)
     with capture(vlm, visual, weights, Places(places, packed.behind)) as sink:

@@ -74,8 +74,12 @@ class WorkerProcess:
         self.popen.kill()
 
     def exit_code(self) -> int:
-        """Wait for the end."""
-        code = self.popen.wait(END_S)
+        """Wait for the end. A process that does not end by itself is killed: its code is -9."""
+        try:
+            code = self.popen.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            code = self.popen.wait(END_S)
         self._reader.join(END_S)
         return code
 
