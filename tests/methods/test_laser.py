@@ -102,6 +102,7 @@ def test_the_gates_choose_the_route() -> None:
         assert answer.evidence
         assert (answer.crop_box is None) == (route == "direct")
         assert all((m.vat_margin is not None) == (route == "verify") for m in answer.margins)
+        assert all(answer.timings_s[stage] > 0 for stage in ("encode", "attend", "crop", "decode"))
         if route == "direct":
             assert answer.answer == plain.answer
             assert answer.margins == plain.margins
