@@ -60,10 +60,10 @@ class Capture:
         self, query: Tensor, key: Tensor, attention_mask: Tensor | None, scaling: float
     ) -> Tensor:
         """(B, H, prompts of a row, S): the weighted mean over each prompt's last R positions."""
-        weights = self._weights.to(query.device)
-        last = torch.arange(-weights.shape[-1], 0)  # a shorter prompt's first have no weight
+        last = torch.arange(-self._weights.shape[-1], 0)  # a shorter prompt's first weigh nothing
         positions = (query.shape[2] - self._behind[:, None] + last).clamp(min=0).flatten()
         rows = attention_rows(query, key, attention_mask, scaling, positions.to(query.device))
+        weights = self._weights.to(rows)
         batch, heads, _, length = rows.shape
         rows = rows.view(batch, heads, *weights.shape[1:], length)
         return (weights[:, None, :, None] @ rows)[:, :, :, 0]

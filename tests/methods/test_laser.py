@@ -105,7 +105,10 @@ def test_the_gates_choose_the_route() -> None:
         assert all(answer.timings_s[stage] > 0 for stage in ("encode", "attend", "crop", "decode"))
         if route == "direct":
             assert answer.answer == plain.answer
-            assert answer.margins == plain.margins
+            # read beside the prompt without the query, so equal but for rounding
+            assert [m.token for m in answer.margins] == [m.token for m in plain.margins]
+            found, expected = ([m.margin for m in x.margins] for x in (answer, plain))
+            assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_masking_verify_is_the_crop_alone() -> None:
