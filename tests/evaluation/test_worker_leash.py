@@ -13,7 +13,8 @@ import pytest
 from tests.processes import alive
 
 BENCH = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from laser_tools.evaluation.worker.process import Workers
 with Workers({}) as workers:
     print(workers.start().popen.pid, flush=True)
