@@ -141,7 +141,7 @@ class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyp
 
     def ended(self, input_ids: Tensor) -> bool:
         """Whether no answer goes on."""
-        return bool(torch.isin(input_ids[:, -1], torch.tensor(self._stop)).all())
+        return all(token in self._stop for token in input_ids[:, -1].tolist())
 
     def _allowed(self, so_far: Tensor, scores: Tensor) -> Tensor:
         """True (B, V) for the tokens that each answer may go on with."""

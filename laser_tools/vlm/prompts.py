@@ -61,9 +61,9 @@ class Encoded:
             raise RuntimeError("A prompt that was not read to its end has no next token yet.")
         return self.logits
 
-    def past_key_values(self, max_new_tokens: int) -> DynamicCache | None:
-        """A cache of what has been read, with room for `max_new_tokens`; None if nothing was."""
-        return key_values(self.past, max_new_tokens) if self.past else None
+    def past_key_values(self, max_new_tokens: int) -> DynamicCache:
+        """A cache of what has been read, with room for `max_new_tokens`."""
+        return key_values(self.past, max_new_tokens)
 
 
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
