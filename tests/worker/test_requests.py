@@ -89,6 +89,11 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     ("/v1/answer", {**GOOD, CANARY: 1}, "does not know"),
     ("/v1/answer", {**GOOD, "image_url": f"http://{CANARY}/"}, "does not know"),
     ("/v1/answer", {**GOOD, "choices": ["one"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": [CANARY * 34, "b"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": ["x" * 30_000, "y" * 30_000]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": ["", "b"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": [" ", "b"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": ["\ud800", "b"]}, "choices"),
     ("/v1/answer", {**GOOD, "choices": [CANARY] * 21}, "choices"),
     ("/v1/answer", {**GOOD, "max_new_tokens": 257}, "max_new_tokens"),
     ("/v1/answer", {**GOOD, "max_new_tokens": 10**30}, "max_new_tokens"),
@@ -101,6 +106,12 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     ("/v1/answer", CANARY, "JSON object"),
     ("/v1/answer", None, "JSON object"),
     ("/v1/zoom", {"image": NAME, "what": "a", "n_regions": 9}, "n_regions"),
+    ("/v1/zoom", {"image": NAME, "what": "x" * 2001}, "what"),
+    ("/v1/zoom", {"image": NAME, "what": "\ud800"}, "what"),
+    ("/v1/zoom", {"image": "\ud800", "what": "a"}, "SHA-256"),
+    ("/v1/answer", {**GOOD, "method": "\ud800"}, "method"),
+    ("/v1/answer", {**GOOD, "\ud800": 1}, "JSON object"),
+    ("/v1/answer", {**GOOD, "abstain_below": float("inf")}, "abstain_below"),
     ("/v1/zoom", {"image": NAME, "question": "a"}, ""),
 ]
 
@@ -121,6 +132,21 @@ async def test_bad_bodies_are_refused_in_one_sentence() -> None:
             for internal in (CANARY, "pydantic", "0x", "Traceback", "body."):
                 assert internal not in error.message
         assert home.engine.asked == ["What colour is the square?"] * 2
+
+
+LIMITS: list[tuple[str, Any]] = [
+    ("/v1/answer", {**GOOD, "question": "\U0001f600" * 2000, "choices": ["x" * 200] * 20}),
+    ("/v1/answer", {**GOOD, "max_new_tokens": 256, "abstain_below": 1.0}),
+    ("/v1/answer", {**GOOD, "box": {"x0": 0, "y0": 0, "x1": 64, "y1": 48}}),
+    ("/v1/zoom", {"image": NAME, "what": "\U0001f600" * 2000, "n_regions": 8}),
+]
+
+
+async def test_every_field_is_taken_at_its_limit() -> None:
+    async with house() as home:
+        await home.upload()
+        for path, body in LIMITS:
+            assert (await home.client.post(path, json=body)).status_code == 200, body
 
 
 @pytest.mark.parametrize(
