@@ -73,6 +73,11 @@ def upright_rgb(image: Image.Image, limits: ImageLimits = DEFAULT_LIMITS) -> Ima
     return rgb
 
 
+def held_bytes(image: Image.Image) -> int:
+    """The memory of an RGB image: Pillow keeps 4 bytes a pixel, 8 a row and about 1 KiB beside."""
+    return (4 * image.width + 8) * image.height + 1024
+
+
 def open_image_file(path: str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     """Read and decode a file whose path a person typed. Never reachable from a tool or a worker.
 
