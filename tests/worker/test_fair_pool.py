@@ -134,7 +134,8 @@ async def test_a_hash_waits_for_no_decoding(monkeypatch: pytest.MonkeyPatch) -> 
             files = [png(colour) for colour in ("blue", "green", "white")]
             waiting = [asyncio.create_task(home.upload(data)) for data in files]
             await asyncio.sleep(0.05)
-            again = await home.client.put(f"/v1/images/{name}", content=png())
+            async with asyncio.timeout(5):
+                again = await home.client.put(f"/v1/images/{name}", content=png())
             assert again.status_code == 200
         await asyncio.gather(*waiting)
 
