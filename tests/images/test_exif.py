@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -69,6 +70,22 @@ def test_no_photograph_is_refused_for_its_tags(write: Callable[[bytes], bytes]) 
     draw = random.Random(20261121)
     outcomes = {shown(write(drawn_exif(draw))) for _ in range(N_FILES // 3)}
     assert outcomes == {((30, 40), False, True)}
+
+
+@KINDS
+@pytest.mark.filterwarnings("ignore")
+def test_tags_that_share_their_value_do_not_multiply_it(write: Callable[[bytes], bytes]) -> None:
+    """1,500 tags say that their value is the same 30 KB: 45 MB, were it kept for each."""
+    n, size = 1500, 30_000
+    shared = b"".join(tag(0x8000 + i, 7, size, struct.pack(">I", 8)) for i in range(n))
+    data = write(tiff(shared, n, bytes(size)))
+    tracemalloc.start()
+    try:
+        decode_image(data)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10 * 2**20
 
 
 @KINDS
