@@ -1,4 +1,4 @@
-"""Threads that keys share: whoever has much to do waits for itself, not the others for it."""
+"""Threads that all keys share, so that a key with many calls delays no other."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ class FairPool:
         self._waiting: dict[int, dict[asyncio.Future[Any], Callable[[], Any]]] = {}
 
     async def run(self, key: int, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        """What `work` returns. Cancelled before its turn it never begins; later, its thread goes on
-        and nobody hears of it."""
+        """Return what `work` returns, or raise what it raises.
+
+        A call that is cancelled before its turn never begins; a running one keeps its thread until
+        it ends.
+        """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, {})[done] = partial(work, *args)
         self._begin()
