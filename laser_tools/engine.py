@@ -18,6 +18,7 @@ from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomR
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.load import VLM, load_vlm
 from laser_tools.vlm.memory_errors import is_out_of_memory
+from laser_tools.vlm.prompts import check_question
 
 METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
 NOT_SURE = "not sure"
@@ -75,6 +76,7 @@ class LocalEngine:
         """
         for request in requests:
             _check_box(request)
+            check_question(self.vlm, request.question)
         results: dict[int, GroundedAnswer] = {}
         for name, method in METHODS.items():
             chosen = [i for i, request in enumerate(requests) if request.method == name]
@@ -85,7 +87,9 @@ class LocalEngine:
     def zoom(
         self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
     ) -> list[ZoomResult]:
-        """Where to look, one result per request, in order. Raises TooLarge, Cancelled as above."""
+        """Where to look, one result per request, in order. Raises as `answer` does."""
+        for request in requests:
+            check_question(self.vlm, request.what)
         return self._batched(laser.zoom, requests, should_stop)
 
     async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:

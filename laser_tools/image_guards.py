@@ -2,7 +2,8 @@
 
 Size limits do not cover these: a 12 MiB JPEG can hold hundreds of thousands of empty scans (each
 one a pass over the whole image) or EXIF segments (joined one by one, in quadratic time), and a PNG
-a million empty chunks. All counts here are linear in the file and far above what cameras write.
+a million empty chunks, or thousands that each inflate to 1 MiB. All counts here are linear in the
+file and far above what cameras write.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from laser_tools.errors import ImageRejected
 
 MAX_PNG_CHUNKS = 20_000  # an encoder writing 4 KiB IDATs needs 3,000 for 12 MiB
+MAX_PNG_PROFILES = 1  # as the PNG specification has it
+MAX_PNG_TEXTS = 64  # compressed ones; each is inflated, to at most 1 MiB
 MAX_JPEG_SCANS = 32  # the usual progressive script has 10
 MAX_JPEG_EXIF = 16
 MAX_JPEG_SEGMENTS = 2000  # 12 MiB of extended XMP in full segments are 192
@@ -34,7 +37,8 @@ def check_container(data: bytes) -> None:
     """Count the parts of a PNG or JPEG file.
 
     Raises:
-        ImageRejected: more chunks, scans, EXIF segments or segments than an honest file has.
+        ImageRejected: more chunks, profiles, texts, scans, EXIF segments or segments than an honest
+            file has.
     """
     if data.startswith(_PNG):
         _check_png(data)
@@ -43,13 +47,21 @@ def check_container(data: bytes) -> None:
 
 
 def _check_png(data: bytes) -> None:
+    n_profiles = n_texts = 0
+    for n_chunks, kind in enumerate(_png_chunks(data), start=1):
+        n_profiles += kind == b"iCCP"
+        n_texts += kind in (b"zTXt", b"iTXt")
+        if n_chunks > MAX_PNG_CHUNKS or n_profiles > MAX_PNG_PROFILES or n_texts > MAX_PNG_TEXTS:
+            raise ImageRejected(TOO_COMPLEX)
+
+
+def _png_chunks(data: bytes) -> Iterator[bytes]:
+    """The types of all chunks, also of those after the picture: a decoder reads them as well."""
     position = len(_PNG)
-    for _ in range(MAX_PNG_CHUNKS):
-        if position + 8 > len(data):
-            return
+    while position + 8 <= len(data):
+        yield data[position + 4 : position + 8]
         length = int.from_bytes(data[position : position + 4], "big")
         position += length + 12  # length, type and checksum are 4 bytes each
-    raise ImageRejected(TOO_COMPLEX)
 
 
 def _check_jpeg(data: bytes) -> None:

@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from laser_tools.errors import InvalidRequest, UnknownImage
-from laser_tools.images import DEFAULT_LIMITS, ImageLimits, decode_image, upright_rgb
+from laser_tools.images import (
+    DEFAULT_LIMITS,
+    ImageLimits,
+    decode_image,
+    held_bytes,
+    upright_rgb,
+)
 from laser_tools.schema import Box
 
 DEFAULT_THREAD = "default"
@@ -77,8 +83,8 @@ class _Thread:
 class ImageStore:
     """Thread-scoped image handles over content-addressed pixels. Safe to use from many threads.
 
-    `max_bytes` bounds the RGB pixels held (one more image than fits is never refused, the least
-    recently used ones go); `max_threads` bounds the conversations remembered.
+    `max_bytes` bounds the memory of the images held (one more image than fits is never refused, the
+    least recently used ones go); `max_threads` bounds the conversations remembered.
     """
 
     def __init__(
@@ -184,7 +190,7 @@ class ImageStore:
             self._pixels.popitem(last=False)
 
     def _held_bytes(self) -> int:
-        return sum(3 * image.width * image.height for image in self._pixels.values())
+        return sum(map(held_bytes, self._pixels.values()))
 
     def _name(self, thread: _Thread, digest: str, size: tuple[int, int]) -> str:
         for handle, known in thread.digests.items():

@@ -12,10 +12,11 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from laser_tools.errors import ImageRejected
 from laser_tools.image_guards import check_container
+from laser_tools.image_orientation import upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 UNDECODABLE = (
@@ -64,11 +65,17 @@ def upright_rgb(image: Image.Image, limits: ImageLimits = DEFAULT_LIMITS) -> Ima
     if image.mode not in (*_MODES, *_DEEP_GREY):
         raise ImageRejected("An image must be grey, palette, RGB, CMYK or YCbCr, of 8 or 16 bits.")
     try:
-        rgb = _to_rgb(ImageOps.exif_transpose(image))
+        image.load()
+        rgb = _to_rgb(upright(image))
     except Exception:  # Pillow's decoders raise anything: OSError, SyntaxError, struct.error ...
         raise ImageRejected(UNDECODABLE) from None
     rgb.info.clear()
     return rgb
+
+
+def held_bytes(image: Image.Image) -> int:
+    """The memory of an RGB image: Pillow keeps 4 bytes a pixel, 8 a row and about 1 KiB beside."""
+    return (4 * image.width + 8) * image.height + 1024
 
 
 def open_image_file(path: str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:

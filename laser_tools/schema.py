@@ -11,13 +11,17 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, model_validator
 
 MAX_QUESTION_CHARS = 2000
+MAX_QUESTION_TOKENS = 2000  # a token a character: English has four characters to a token
 MAX_CHOICES = 20
+MAX_CHOICE_CHARS = 200
+MAX_NEW_TOKENS = 256
 
 Route = Literal["plain", "direct", "zoom", "verify"]
 """How an answer was reached: `plain` (no localisation asked for), `direct` (plain pass was sure
 enough), `zoom` (decoded from the crop alone), `verify` (crop against masked crop, VAT)."""
 
 Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pattern=r"\S")]
+Choice = Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_CHARS, pattern=r"\S")]
 
 
 class Frozen(BaseModel):
@@ -93,10 +97,10 @@ class Ask(Frozen):
     """A question, without its image. `box`, if given, is where to look: nothing is searched."""
 
     question: Question
-    choices: tuple[str, ...] | None = Field(default=None, min_length=2, max_length=MAX_CHOICES)
+    choices: tuple[Choice, ...] | None = Field(default=None, min_length=2, max_length=MAX_CHOICES)
     box: Box | None = None
     method: Literal["laser", "plain"] = "laser"
-    max_new_tokens: int = Field(default=16, ge=1, le=256)
+    max_new_tokens: int = Field(default=16, ge=1, le=MAX_NEW_TOKENS)
     abstain_below: float | None = Field(default=None, ge=0.0, le=1.0)
 
 

@@ -5,7 +5,7 @@ Importing this module imports no torch; the model is loaded at the first call.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, BaseToolkit
@@ -22,12 +22,11 @@ from laser_tools.reports import (
     zoom_content,
     zoom_in_root,
 )
-from laser_tools.schema import MAX_CHOICES, AnswerRequest, Question, ZoomRequest
+from laser_tools.schema import MAX_CHOICES, AnswerRequest, Choice, Question, ZoomRequest
 from laser_tools.tool_base import LaserConfig, LaserTool, Reply, planner_errors, thread_of
 from laser_tools.tool_waits import Awaiting, Blocking, Waits, finished
 
 _HANDLE_HELP = "Handle of an image in this conversation, such as img_1 or the crop img_1.c1"
-Choice = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class GroundedVQAInput(BaseModel):

@@ -6,7 +6,8 @@ POST /v1/answer                      AnswerBody -> GroundedAnswer
 POST /v1/zoom                        ZoomBody -> ZoomResult
 GET  /livez, /readyz, /metrics
 
-Any refusal is an `ErrorBody`; 429 and 503 carry `Retry-After` in whole seconds.
+The deadline header holds for all of /v1. Any refusal is an `ErrorBody`; 429 and 503 carry
+`Retry-After` in whole seconds.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ from time import sleep
 
 import pytest
 import torch
+from tokenizers import normalizers
 
 from laser_tools.engine import METHODS, LocalEngine
 from laser_tools.errors import InvalidRequest, ModelUnavailable, TooLarge
 from laser_tools.grounding.confidence import Calibration, Logistic
 from laser_tools.methods import plain
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest
 from laser_tools.stop import ShouldStop
 from laser_tools.vlm.load import VLM
 from tests.toys import picture, toy_llava
@@ -182,3 +183,15 @@ def test_asking_twice_gives_the_same_answer() -> None:
     )
     assert (first.answer, first.margins) == (again.answer, again.margins)
     assert other.localisation != first.localisation
+
+
+def test_a_question_is_bounded_in_tokens_too() -> None:
+    """A tokenizer may write one character as eighteen: here each becomes four words."""
+    vlm = toy_llava.__wrapped__()
+    vlm.processor.tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    engine, long = LocalEngine(vlm), "\ufdfa " * 501
+    assert engine.answer([request(question="\ufdfa " * 20)])
+    with pytest.raises(InvalidRequest, match=r"2004 tokens; the most are 2000\. Shorten it"):
+        engine.answer([request(question=long)])
+    with pytest.raises(InvalidRequest, match="Shorten it"):
+        engine.zoom([ZoomRequest(image=picture(), what=long)])

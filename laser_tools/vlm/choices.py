@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from laser_tools.errors import InvalidRequest
+from laser_tools.schema import MAX_NEW_TOKENS
 from laser_tools.vlm.load import VLM
 
 
@@ -36,7 +37,8 @@ def choice_trie(vlm: VLM, tail: str, choices: Sequence[str]) -> Trie:
     """The trie of `choices` as they would follow the prompt's `tail` text.
 
     They are tokenised in context: whether an answer starts with a blank depends on the tokenizer.
-    Raises InvalidRequest if two choices have the same tokens, or one has none.
+    Raises InvalidRequest if two choices have the same tokens, or one has none, or more tokens than
+    an answer may have.
     """
     joint = "" if not tail or tail[-1].isspace() else " "
     paths: dict[tuple[int, ...], str] = {}
@@ -45,7 +47,12 @@ def choice_trie(vlm: VLM, tail: str, choices: Sequence[str]) -> Trie:
         if not path or path in paths:
             raise InvalidRequest("The model cannot tell apart two of the choices.")
         paths[path] = choice
-    return Trie(paths)
+    trie = Trie(paths)
+    if trie.depth > MAX_NEW_TOKENS:
+        raise InvalidRequest(
+            f"A choice takes {trie.depth} tokens; the most are {MAX_NEW_TOKENS}. Shorten it."
+        )
+    return trie
 
 
 def _ids_behind(vlm: VLM, tail: str, text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase, ProcessorMixin
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
+from laser_tools.schema import MAX_QUESTION_TOKENS
 from laser_tools.vlm.families import PromptRule
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout
 from laser_tools.vlm.load import VLM
@@ -93,6 +94,18 @@ def token_ids(vlm: VLM, text: str) -> list[int]:
     special = not _starts_with_bos(tokenizer, text)
     ids: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]
     return ids
+
+
+def check_question(vlm: VLM, question: str) -> None:
+    """Raises InvalidRequest for a question of more tokens than a pass should have.
+
+    Characters do not bound them: some tokenizers write one as its 4 bytes, or as up to 18 others.
+    """
+    n_tokens = len(vlm.processor.tokenizer(question, add_special_tokens=False)["input_ids"])
+    if n_tokens > MAX_QUESTION_TOKENS:
+        raise InvalidRequest(
+            f"The question takes {n_tokens} tokens; the most are {MAX_QUESTION_TOKENS}. Shorten it."
+        )
 
 
 def render(processor: ProcessorMixin, prompt: Prompt, untemplated: PromptRule | None = None) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 import ray
 from PIL import Image
 
-from laser_tools.worker.store import pixel_bytes
-
 Ref = Any  # ray.ObjectRef; replicas on one node read one copy
 BUDGET_BYTES = 256 * 2**20  # of pixels; past what the store may hold, Ray writes to its disk
 
@@ -44,7 +42,12 @@ class SharedImages:
         self._shared.pop(id(image), None)
 
     def _drop_oldest(self) -> None:
-        held = sum(pixel_bytes(image) for image, _ in self._shared.values())
+        held = sum(sent_bytes(image) for image, _ in self._shared.values())
         while held > self._budget_bytes and len(self._shared) > 1:
             _, (image, _) = self._shared.popitem(last=False)
-            held -= pixel_bytes(image)
+            held -= sent_bytes(image)
+
+
+def sent_bytes(image: Image.Image) -> int:
+    """What an RGB image takes once it is pickled."""
+    return 3 * image.width * image.height

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -10,7 +13,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from laser_tools.errors import InvalidRequest
+from laser_tools.errors import DeadlineExceeded, InvalidRequest
 from laser_tools.image_store import clamp
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.wire import (
@@ -59,10 +62,11 @@ async def put_image(
     """Hold an image. 201 if it is new here, 200 if it was here already."""
     data, key = await request.body(), record.key or 0
     record.image = sha256[:8]
-    await worker.codec.checked(data, sha256)
-    known = worker.images.holds(key, sha256)
-    if not known:
-        worker.images.put(key, sha256, await worker.codec.decoded(data))
+    async with _in_time(request, worker, record):
+        await worker.codec.checked(data, sha256)
+        known = worker.images.holds(key, sha256)
+        if not known:
+            worker.images.put(key, sha256, await worker.codec.decoded(key, data))
     info = ImageInfo(image=sha256, size=worker.images.get(key, sha256).size)
     return _json(info.model_dump_json(), 200 if known else 201)
 
@@ -70,15 +74,19 @@ async def put_image(
 @routes.get(IMAGE_ROUTE, response_class=Response, responses={200: {"content": {"image/png": {}}}})
 async def get_image(
     sha256: ImagePath,
+    request: Request,
     worker: TheWorker,
     record: TheRecord,
     crop: Annotated[str | None, Query(description="x0,y0,x1,y1 in upright pixels")] = None,
 ) -> Response:
     """The pixels of an image that the caller has put here, or of a box in it."""
     record.image = sha256[:8]
-    image = worker.images.get(record.key or 0, sha256)
+    key = record.key or 0
+    image = worker.images.get(key, sha256)
     box = None if crop is None else clamp(_box(crop), image.size)
-    return Response(await worker.codec.png(image, box), media_type="image/png")
+    async with _in_time(request, worker, record):
+        pixels = await worker.codec.png(key, image, box)
+    return Response(pixels, media_type="image/png")
 
 
 @routes.post(ANSWER_PATH, response_model=GroundedAnswer)
@@ -119,6 +127,17 @@ async def readyz(worker: TheWorker) -> JSONResponse:
 async def metrics(worker: TheWorker) -> Response:
     """Prometheus' text format."""
     return Response(worker.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@asynccontextmanager
+async def _in_time(request: Request, worker: Worker, record: Record) -> AsyncIterator[None]:
+    """Raises DeadlineExceeded inside, once the caller's patience is over."""
+    deadline_s = _deadline_s(request, worker, record)
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(deadline_s) from None
 
 
 def _deadline_s(request: Request, worker: Worker, record: Record) -> float:

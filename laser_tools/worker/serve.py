@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import sys
+import warnings
 
 import uvicorn
 
@@ -82,8 +83,14 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """One JSON object a line; warnings of libraries, and everything of ours."""
+    """One JSON object a line; warnings of libraries, and everything of ours.
+
+    Pillow's are not even noted: it tells of each damaged file in other words, and Python would keep
+    them all.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("laser_tools.worker").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", module=r"PIL\b")

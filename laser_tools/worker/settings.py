@@ -111,9 +111,9 @@ class WorkerSettings(BaseSettings):
             )
         if self.default_deadline_s > self.max_deadline_s:
             raise ValueError("LASER_DEFAULT_DEADLINE_S must be at most LASER_MAX_DEADLINE_S.")
-        if self.image_store_bytes < 3 * self.max_image_pixels:
+        if self.image_store_bytes < 5 * self.max_image_pixels:
             raise ValueError(
-                "LASER_IMAGE_STORE_BYTES must be at least three times LASER_MAX_IMAGE_PIXELS, "
+                "LASER_IMAGE_STORE_BYTES must be at least five times LASER_MAX_IMAGE_PIXELS, "
                 "or one image would not fit."
             )
         return self

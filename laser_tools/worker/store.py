@@ -5,41 +5,41 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple
+from collections import Counter, OrderedDict, defaultdict
 
 from PIL import Image
 
 from laser_tools.errors import UnknownImage
-from laser_tools.images import ImageLimits, decode_image
+from laser_tools.images import ImageLimits, decode_image, held_bytes
 from laser_tools.schema import Box
+from laser_tools.worker.fair_pool import FairPool
 from laser_tools.worker.refusals import HashMismatch
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-MAX_DECODES = 2  # at once: each may hold a few hundred MB for a moment
+MAX_DECODES = 3  # at once: each may hold a few hundred MB for a moment
+MAX_DECODES_OF_A_KEY = 2
 
 
 class KeyedImages:
     """Upright RGB images. What one key has put there no other key can see.
 
-    A key's images take at most `budget_bytes` of pixels; past it the least recently used go.
+    A key's images take at most `budget_bytes` of memory; past it the least recently used go.
     To be called from the event loop only.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._images: defaultdict[int, OrderedDict[str, Image.Image]] = defaultdict(OrderedDict)
+        self._held_bytes: Counter[int] = Counter()  # by key
 
     def put(self, key: int, sha256: str, image: Image.Image) -> None:
+        if self.holds(key, sha256):  # a twin was quicker
+            return
         held = self._images[key]
         held[sha256] = image
-        held.move_to_end(sha256)
-        while len(held) > 1 and sum(map(pixel_bytes, held.values())) > self._budget_bytes:
-            held.popitem(last=False)
+        self._held_bytes[key] += held_bytes(image)
+        while len(held) > 1 and self._held_bytes[key] > self._budget_bytes:
+            _, oldest = held.popitem(last=False)
+            self._held_bytes[key] -= held_bytes(oldest)
 
     def get(self, key: int, sha256: str) -> Image.Image:
         """Raises UnknownImage, also for an image that only others hold."""
@@ -53,38 +53,30 @@ class KeyedImages:
         return sha256 in self._images[key]
 
     def held(self) -> tuple[int, int]:
-        """How many images, and how many bytes of pixels, for all keys together."""
-        images = [image for held in self._images.values() for image in held.values()]
-        return len(images), sum(map(pixel_bytes, images))
+        """How many images, and how many bytes of memory, for all keys together."""
+        return sum(map(len, self._images.values())), self._held_bytes.total()
 
 
 class Codec:
-    """Decodes and encodes off the event loop, a few at a time."""
+    """Decodes and encodes off the event loop, a few at a time, for one key as for another."""
 
     def __init__(self, limits: ImageLimits) -> None:
         self._limits = limits
-        self._threads = ThreadPoolExecutor(MAX_DECODES, thread_name_prefix="laser-images")
+        self._pool = FairPool(MAX_DECODES, MAX_DECODES_OF_A_KEY, "laser-images")
 
     async def checked(self, data: bytes, sha256: str) -> None:
-        """Raises HashMismatch."""
-        await self._run(_check_hash, data, sha256)
+        """Raises HashMismatch. Takes milliseconds, and waits for no decoding."""
+        await asyncio.to_thread(_check_hash, data, sha256)
 
-    async def decoded(self, data: bytes) -> Image.Image:
+    async def decoded(self, key: int, data: bytes) -> Image.Image:
         """Raises ImageRejected."""
-        return await self._run(decode_image, data, self._limits)
+        return await self._pool.run(key, decode_image, data, self._limits)
 
-    async def png(self, image: Image.Image, box: Box | None) -> bytes:
-        return await self._run(_png, image, box)
+    async def png(self, key: int, image: Image.Image, box: Box | None) -> bytes:
+        return await self._pool.run(key, _png, image, box)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-
-
-def pixel_bytes(image: Image.Image) -> int:
-    return 3 * image.width * image.height
+        self._pool.close()
 
 
 def _check_hash(data: bytes, sha256: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,19 @@ from PIL import Image
 
 from laser_tools.errors import ImageRejected
 from laser_tools.evaluation.worker.bombs import bombs
-from laser_tools.evaluation.worker.image_files import encode, grey_png, jpeg_with_scans, png
-from laser_tools.image_guards import MAX_JPEG_SCANS, TOO_COMPLEX, check_container
+from laser_tools.evaluation.worker.image_files import (
+    chunk,
+    encode,
+    grey_png,
+    jpeg_with_scans,
+    png,
+)
+from laser_tools.image_guards import (
+    MAX_JPEG_SCANS,
+    MAX_PNG_TEXTS,
+    TOO_COMPLEX,
+    check_container,
+)
 from laser_tools.images import decode_image
 
 MAX_GROWTH_BYTES = 96 * 2**20
@@ -96,6 +109,15 @@ def test_the_measure_sees_memory(tmp_path: Path) -> None:
     _, outcome, growth_bytes, _ = json.loads(run.stdout)
     assert outcome == "accepted"
     assert growth_bytes > 3 * 40_000_000
+
+
+def test_a_profile_and_many_texts_are_quickly_read() -> None:
+    """As many as are let through, each as large as Pillow inflates it."""
+    full = zlib.compress(bytes(2**20), 9)
+    texts = chunk(b"zTXt", b"\0\0" + full) * MAX_PNG_TEXTS
+    start = time.process_time()
+    decode_image(png((28, 28), bytes(29 * 28), before=chunk(b"iCCP", b"a\0\0" + full) + texts))
+    assert time.process_time() - start < 1
 
 
 def test_rows_past_the_last_are_not_unpacked() -> None:

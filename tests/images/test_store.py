@@ -10,6 +10,7 @@ from PIL import Image
 from laser_tools.errors import ImageRejected, InvalidRequest, UnknownImage
 from laser_tools.evaluation.worker.image_files import encode
 from laser_tools.image_store import ImageStore, content_digest
+from laser_tools.images import held_bytes
 from laser_tools.schema import Box
 
 
@@ -100,7 +101,7 @@ def test_forgetting_keeps_what_another_thread_names() -> None:
 
 
 def test_past_the_budget_the_least_recently_used_goes_and_its_number_is_not_reused() -> None:
-    store = ImageStore(max_bytes=2 * 3 * 64 * 48)
+    store = ImageStore(max_bytes=2 * held_bytes(numbered(0)))
     for seed in (1, 2):
         store.add(numbered(seed))
     store.get("img_1")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from laser_tools.errors import InvalidRequest
+from laser_tools.schema import MAX_NEW_TOKENS
 from laser_tools.vlm.choices import Trie, choice_trie
 from tests.toys import toy_llava
 
@@ -30,3 +31,11 @@ def test_choices_are_tokenised_behind_the_prompt() -> None:
 def test_choices_that_the_model_cannot_tell_apart_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="tell apart"):
         choice_trie(toy_llava(), "where? ASSISTANT:", ("zebra", "giraffe"))
+
+
+def test_a_choice_is_no_longer_than_an_answer() -> None:
+    """With its end it has as many tokens as an answer may have, and not one more."""
+    longest = " ".join(["red"] * (MAX_NEW_TOKENS - 1))
+    assert choice_trie(toy_llava(), "where?", (longest, "no")).depth == MAX_NEW_TOKENS
+    with pytest.raises(InvalidRequest, match=f"{MAX_NEW_TOKENS + 1} tokens; .* Shorten it"):
+        choice_trie(toy_llava(), "where?", (f"{longest} red", "no"))

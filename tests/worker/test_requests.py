@@ -61,16 +61,16 @@ async def test_a_key_does_not_see_the_images_of_another() -> None:
 
 
 async def test_the_least_recently_used_image_goes() -> None:
-    """Three images of 1.5 MB over a budget of 3.6 MB."""
+    """Three images over a budget of two; Pillow holds 2 MB of each, though RGB would be 1.5 MB."""
     files = [png(colour, (1000, 500)) for colour in ("red", "green", "blue")]
-    async with house(image_store_bytes=3_600_000, max_image_pixels=600_000) as home:
+    async with house(image_store_bytes=4_800_000, max_image_pixels=600_000) as home:
         names = [await home.upload(data) for data in files[:2]]
         await home.ask(names[0], "what?")
         names.append(await home.upload(files[2]))
         statuses = [(await home.ask(name, "what?")).status_code for name in names]
         metrics = (await home.client.get("/metrics")).text
     assert statuses == [200, 404, 200]
-    assert "laser_image_store_bytes 3e+06" in metrics
+    assert f"laser_image_store_bytes {2 * (2_000_000 + 8 * 500 + 1024):.6e}" in metrics
 
 
 GOOD: dict[str, Any] = {"image": NAME, "question": "what?"}
@@ -89,6 +89,11 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     ("/v1/answer", {**GOOD, CANARY: 1}, "does not know"),
     ("/v1/answer", {**GOOD, "image_url": f"http://{CANARY}/"}, "does not know"),
     ("/v1/answer", {**GOOD, "choices": ["one"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": [CANARY * 34, "b"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": ["x" * 30_000, "y" * 30_000]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": ["", "b"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": [" ", "b"]}, "choices"),
+    ("/v1/answer", {**GOOD, "choices": ["\ud800", "b"]}, "choices"),
     ("/v1/answer", {**GOOD, "choices": [CANARY] * 21}, "choices"),
     ("/v1/answer", {**GOOD, "max_new_tokens": 257}, "max_new_tokens"),
     ("/v1/answer", {**GOOD, "max_new_tokens": 10**30}, "max_new_tokens"),
@@ -101,6 +106,12 @@ BAD_BODIES: list[tuple[str, Any, str]] = [
     ("/v1/answer", CANARY, "JSON object"),
     ("/v1/answer", None, "JSON object"),
     ("/v1/zoom", {"image": NAME, "what": "a", "n_regions": 9}, "n_regions"),
+    ("/v1/zoom", {"image": NAME, "what": "x" * 2001}, "what"),
+    ("/v1/zoom", {"image": NAME, "what": "\ud800"}, "what"),
+    ("/v1/zoom", {"image": "\ud800", "what": "a"}, "SHA-256"),
+    ("/v1/answer", {**GOOD, "method": "\ud800"}, "method"),
+    ("/v1/answer", {**GOOD, "\ud800": 1}, "JSON object"),
+    ("/v1/answer", {**GOOD, "abstain_below": float("inf")}, "abstain_below"),
     ("/v1/zoom", {"image": NAME, "question": "a"}, ""),
 ]
 
@@ -121,6 +132,21 @@ async def test_bad_bodies_are_refused_in_one_sentence() -> None:
             for internal in (CANARY, "pydantic", "0x", "Traceback", "body."):
                 assert internal not in error.message
         assert home.engine.asked == ["What colour is the square?"] * 2
+
+
+LIMITS: list[tuple[str, Any]] = [
+    ("/v1/answer", {**GOOD, "question": "\U0001f600" * 2000, "choices": ["x" * 200] * 20}),
+    ("/v1/answer", {**GOOD, "max_new_tokens": 256, "abstain_below": 1.0}),
+    ("/v1/answer", {**GOOD, "box": {"x0": 0, "y0": 0, "x1": 64, "y1": 48}}),
+    ("/v1/zoom", {"image": NAME, "what": "\U0001f600" * 2000, "n_regions": 8}),
+]
+
+
+async def test_every_field_is_taken_at_its_limit() -> None:
+    async with house() as home:
+        await home.upload()
+        for path, body in LIMITS:
+            assert (await home.client.post(path, json=body)).status_code == 200, body
 
 
 @pytest.mark.parametrize(

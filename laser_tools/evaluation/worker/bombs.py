@@ -31,6 +31,9 @@ def bombs() -> dict[str, bytes]:
     international = chunk(b"iTXt", b"a\0\1\0\0\0" + zeros)
     under_the_cap = zlib.compress(bytes(1_000_000), 9)  # Pillow refuses one text of 1 MiB
     many = b"".join(chunk(b"zTXt", b"%d\0\0" % n + under_the_cap) for n in range(999))
+    full = packed_zeros(2**20)  # what Pillow inflates of one chunk
+    nameless = chunk(b"zTXt", b"\0\0" + full)  # Pillow adds up the texts that have a name
+    not_utf8 = chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"\xff" * 2**20, 9))
     return {
         "png-40MP": grey_png((6400, 6251)),
         "png-100MP": grey_png((10_000, 10_000)),
@@ -40,6 +43,10 @@ def bombs() -> dict[str, bytes]:
         "png-many-zTXt": png((28, 28), rows, before=many),
         "png-iTXt": png((28, 28), rows, before=international),
         "png-iCCP": png((28, 28), rows, before=profile),
+        "png-many-iCCP": png((28, 28), rows, before=chunk(b"iCCP", b"a\0\0" + full) * 11_000),
+        "png-iCCP-behind": png((28, 28), rows, behind=chunk(b"iCCP", b"a\0\0" + full) * 11_000),
+        "png-nameless-zTXt": png((28, 28), rows, before=nameless * 11_000),
+        "png-broken-iTXt": png((28, 28), rows, before=not_utf8 * 11_000),
         "png-chunks": png((28, 28), rows, before=chunk(b"teST", b"") * 500_000),
         "jpeg-40MP": jpeg_with_size((6400, 6251)),
         "jpeg-4GP": jpeg_with_size((65_500, 65_500)),

@@ -34,11 +34,15 @@ def png(
     depth: int = 8,
     colour: int = 0,
     before: bytes = b"",
+    behind: bytes = b"",
 ) -> bytes:
-    """A PNG from filtered rows; `colour` 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
+    """A PNG from filtered rows; `colour` 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA.
+
+    `before` and `behind` are chunks around the pixels.
+    """
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
     body = chunk(b"IDAT", zlib.compress(rows, 1))
-    return PNG_MAGIC + header + before + body + chunk(b"IEND", b"")
+    return PNG_MAGIC + header + before + body + behind + chunk(b"IEND", b"")
 
 
 def grey_png(size: tuple[int, int]) -> bytes:
