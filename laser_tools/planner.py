@@ -23,7 +23,8 @@ from laser_tools.tools import ANNOUNCEMENT
 
 MAX_CALLS = 4
 _THING = re.compile(
-    r"\b(?:the|a|an) (?!image\b)([a-z]+(?: (?!(?:in|on|at|of|from|with|to|and|or|is|are)\b)[a-z]+)?)"
+    r"\b(?:the|a|an) (?!image\b)"
+    r"([a-z]+(?: (?!(?:in|on|at|of|from|with|to|and|or|is|are)\b)[a-z]+)?)"
 )
 
 _NAME = r"img_[0-9]+(?:\.c[0-9]+)*"
@@ -49,11 +50,16 @@ _MENTION = re.compile(rf"(?:{_PICTURE} )?{_PLACE}", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.?!])\s+|\n\s*(?![a-z])|\n\s*\n")
 _REFERS_BACK = re.compile(r"\b(?:it|its|they|them|their|that|these|those|he|she|his|her)\b", re.I)
 _SMALL_TALK = frozenset(
-    "hello hi hey dear good morning evening day please thanks thank you very much a an the this that "
-    "my your our i we me is are was be here there in on at of for to with and see look have has "
-    "had got given use can could would will help question answer about following attached uploaded "
-    "image images picture pictures photo photos file conversation handle handles called named "
-    "available".split()
+    re.findall(
+        r"\w+",
+        """
+        hello hi hey dear good morning evening day please thanks thank you very much
+        a an the this that my your our i we me is are was be here there
+        in on at of for to with and see look have has had got given use can could would will help
+        question answer about following attached uploaded image images picture pictures photo photos
+        file conversation handle handles called named available
+        """,
+    )
 )
 """A sentence of these words alone announces or greets, and asks nothing."""
 

@@ -69,6 +69,6 @@ def test_the_name_agents_is_left_to_the_openai_agents_sdk(tmp_path: Path) -> Non
     """Also where the repository's root, which has a folder of that name, comes first."""
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / "__init__.py").write_text("class Agent: ...\n")
-    code = f"import sys; sys.path.append({str(tmp_path)!r}); from agents import Agent"
-    run = [sys.executable, "-c", code]
-    subprocess.run(run, cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    paths = os.pathsep.join([str(ROOT), str(tmp_path)])
+    run = [sys.executable, "-c", "from agents import Agent"]
+    subprocess.run(run, cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": paths})
