@@ -49,6 +49,8 @@ def __getattr__(name: str) -> object:
     try:
         home = importlib.import_module(f"{__name__}.{_HOME[name]}")
     except ModuleNotFoundError as error:
+        if _HOME[name] != "engine":
+            raise
         from laser_tools.errors import MissingExtra
 
         raise MissingExtra(f"laser_tools.{name}", "engine") from error

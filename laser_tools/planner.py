@@ -169,12 +169,16 @@ def _is_asked(message: BaseMessage) -> bool:
 
 
 def _handle_for(messages: Sequence[BaseMessage]) -> str | None:
-    """The handle in the question, or beside it, or said earlier; or the newest image of a list."""
+    """The handle in the question, else beside it, else in what was said before, newest first."""
     prompts = [str(m.text) for m in reversed(messages) if m.type in ("human", "system")]
-    texts = [" ".join(_asked(prompts[0])), *(_LIST.sub(" ", prompt) for prompt in prompts)]
-    named = [found.group() for text in texts if (found := _HANDLE.search(text))]
-    listed = [h for text in prompts for h in _HANDLE.findall(text) if "." not in h]
-    return next(iter([*named, *listed[-1:]]), None)
+    return next(filter(None, map(_handle_in, [" ".join(_asked(prompts[0])), *prompts])), None)
+
+
+def _handle_in(text: str) -> str | None:
+    """The first handle of a sentence; where there is a list alone, its newest original."""
+    said = _HANDLE.search(_LIST.sub(" ", text))
+    listed = [handle for handle in _HANDLE.findall(text) if "." not in handle]
+    return said.group() if said else next(reversed(listed), None)
 
 
 def _read(message: ToolMessage) -> dict[str, Any]:

@@ -87,6 +87,8 @@ def test_the_thing_to_look_for(question: str, thing: str) -> None:
         ([HumanMessage(f"{LISTED}, img_2 (64x48)\nThe image is img_1. {Q}")], "img_1"),
         ([HumanMessage("Here are img_1 and img_2. What colour is the car in img_2?")], "img_2"),
         ([SystemMessage(LISTED), HumanMessage(Q)], "img_1"),
+        ([HumanMessage(LISTED), HumanMessage(f"{Q} {LISTED}, img_2 (64x48)")], "img_2"),
+        ([HumanMessage("See img_1."), HumanMessage(f"{Q} {LISTED}, img_2 (64x48)")], "img_2"),
         ([HumanMessage("See img_3."), AIMessage("Yes."), HumanMessage(Q)], "img_3"),
     ],
 )
