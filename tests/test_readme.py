@@ -40,15 +40,15 @@ Environment = Callable[[frozenset[str]], Path]
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; `extras` is None where it names no install and runs in the checkout."""
+    """A fenced block; one that names no install is for the checkout."""
 
     language: str
     code: str
 
     @property
-    def extras(self) -> frozenset[str] | None:
+    def extras(self) -> frozenset[str]:
         named = NAMED.match(self.code)
-        return frozenset(filter(None, (named[1] or "").split(","))) if named else None
+        return frozenset(named[1].split(",")) if named and named[1] else frozenset()
 
     @property
     def name(self) -> str:
@@ -56,13 +56,11 @@ class Block:
 
 
 BLOCKS = [Block(*found) for found in FENCED.findall(README)]
-ALONE = [block for block in BLOCKS if block.extras is not None]
-CHECKOUT = [block for block in BLOCKS if block.extras is None]
+ALONE = [block for block in BLOCKS if NAMED.match(block.code)]
+CHECKOUT = [block for block in BLOCKS if block not in ALONE]
 (SERVE,) = (block for block in ALONE if "laser-tools serve" in block.code)
 (CLIENT,) = (block for block in ALONE if "WorkerClient" in block.code)
-TOO_FEW = [
-    (block, block.extras - {extra}) for block in ALONE for extra in sorted(block.extras or ())
-]
+TOO_FEW = [(block, block.extras - {extra}) for block in ALONE for extra in sorted(block.extras)]
 
 
 def named(blocks: list[Block]) -> list[object]:
@@ -88,7 +86,7 @@ def run(block: Block, bin_folder: Path, folder: Path) -> subprocess.CompletedPro
     """Run a block's code in the empty `folder`, what is slow made small."""
     code = block.code
     for command, more in SMALLER.items():
-        code = re.sub(rf"^{command} .*", lambda found, more=more: found[0] + more, code, flags=re.M)
+        code = re.sub(rf"^({command} .*)", rf"\1{more}", code, flags=re.MULTILINE)
     start = {"python": ["python", "-c"], "bash": ["bash", "-euc"]}[block.language]
     return subprocess.run(
         [*start, code], cwd=folder, env=wheel.shell(bin_folder, OMP_NUM_THREADS="1"),
@@ -111,7 +109,6 @@ def assert_true(block: Block, done: subprocess.CompletedProcess[str]) -> None:
 def test_a_block_runs_alone_from_the_wheel(
     block: Block, environment: Environment, tmp_path: Path
 ) -> None:
-    assert block.extras is not None
     done = run(block, environment(block.extras), tmp_path)
     if block.language == "python":
         assert_true(block, done)
@@ -131,10 +128,8 @@ def test_a_block_runs_alone_from_the_wheel(
 def test_the_client_block_asks_the_served_one(environment: Environment, tmp_path: Path) -> None:
     port = str(free_port())
     client = Block(CLIENT.language, CLIENT.code.replace(PORT, port))
-    assert SERVE.extras is not None
-    assert CLIENT.extras == frozenset()
     with serving(SERVE.code.replace(PORT, port), environment(SERVE.extras), tmp_path, port):
-        done = run(client, environment(frozenset()), tmp_path)
+        done = run(client, environment(CLIENT.extras), tmp_path)
     assert_true(client, done)
 
 

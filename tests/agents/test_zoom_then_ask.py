@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -146,7 +147,7 @@ def test_the_question_is_asked_whatever_the_prompt_looks_like(
     toolkit = LaserToolkit(engine=engine)
     the = f"The image is {toolkit.add_image(scene())}. {toolkit.announce()}"
     text = shape.format(q=QUESTION, the=the)
-    content = [{"type": "text", "text": text}] if as_blocks else text
+    content: Any = [{"type": "text", "text": text}] if as_blocks else text
     messages = [HumanMessage(the), AIMessage("Thank you."), HumanMessage(content)]
     answered = build_agent(toolkit).invoke({"messages": messages})["messages"]
     assert calls_of(answered) == [("zoom_to_evidence", "img_1"), ("grounded_vqa", "img_1.c1")]
