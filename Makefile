@@ -2,20 +2,22 @@
 #   make demo   ask about a shipped image, plainly and through LASER; writes evidence.png
 #   make test   lint, types, tests
 #   make soak   load and attack a worker on loopback for half an hour; writes runs/soak.json
-# Each makes .venv first if it is not there.
+# Each makes .venv first if it is not there. Without an NVIDIA GPU, torch's CPU build is enough:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-QUESTION := $(BIN)/python -c 'import json; print(json.load(open("examples/scene.json"))["question"])'
+QUESTION := $(BIN)/python -c 'import json; print(json.load(open("laser_tools/pico/scene.json"))["question"])'
 
 .PHONY: demo test soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
-	$(BIN)/laser-tools ask examples/scene.png "$$($(QUESTION))" --compare --save evidence.png
+	$(BIN)/laser-tools ask laser_tools/pico/scene.png "$$($(QUESTION))" --compare --save evidence.png
 
 test: lint types
 	$(BIN)/python -m pytest
@@ -39,6 +41,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "laser-tools needs Python >= 3.11: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
 
 # One stamp per set of extras, so that the demo does not wait for the developers' tools.
 $(VENV)/.engine: pyproject.toml constraints.txt | $(BIN)/python

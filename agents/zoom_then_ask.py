@@ -1,6 +1,7 @@
 """An agent that looks closer before it answers: `create_agent` over the two laser tools.
 
-    python -m agents.zoom_then_ask IMAGE "What number is on the red triangle?"
+    pip install "laser-tools[engine,agents]"
+    python agents/zoom_then_ask.py IMAGE "What number is on the red triangle?"
 
 Swap `ScriptedPlanner()` for any chat model that calls tools.
 """
@@ -17,8 +18,8 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
-from agents.planner import ScriptedPlanner
 from laser_tools import LaserError, LaserToolkit
+from laser_tools.planner import ScriptedPlanner
 
 Agent = CompiledStateGraph[Any, Any, Any, Any]
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from laser_tools import AnswerRequest, LocalEngine
 from laser_tools.figure import evidence_figure
 from laser_tools.images import open_image_file
-
-HERE = Path(__file__).parent
+from laser_tools.pico import SCENE
 
 
 def main() -> None:
     """Two answers to one question."""
-    scene = json.loads((HERE / "scene.json").read_text(encoding="utf-8"))
-    image, question = open_image_file(HERE / "scene.png"), scene["question"]
+    scene = json.loads(SCENE.with_suffix(".json").read_text(encoding="utf-8"))
+    image, question = open_image_file(SCENE), scene["question"]
     engine = LocalEngine.from_pretrained("pico")
     plain, laser = engine.answer(
         [

@@ -149,7 +149,6 @@ class MissingExtra(LaserError):
     http_status = 501
     code = "missing_extra"
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs the '{extra}' extra: pip install 'laser-tools[{extra}]'",
-        )
+    def __init__(self, what: str, *extras: str) -> None:
+        named, noun = ",".join(extras), "extra" if len(extras) == 1 else "extras"
+        super().__init__(f"{what} needs the '{named}' {noun}: pip install 'laser-tools[{named}]'")

@@ -27,6 +27,7 @@ from laser_tools.tool_base import LaserConfig, LaserTool, Reply, planner_errors,
 from laser_tools.tool_waits import Awaiting, Blocking, Waits, finished
 
 _HANDLE_HELP = "Handle of an image in this conversation, such as img_1 or the crop img_1.c1"
+ANNOUNCEMENT = "Images in this conversation (use these handles): "
 
 
 class GroundedVQAInput(BaseModel):
@@ -268,4 +269,4 @@ class LaserToolkit(LaserConfig, BaseToolkit):
 
     def announce(self, thread_id: str = DEFAULT_THREAD) -> str:
         """One line for a prompt that tells the planner which images it can name."""
-        return f"Images in this conversation (use these handles): {self.images.describe(thread_id)}"
+        return f"{ANNOUNCEMENT}{self.images.describe(thread_id)}"

@@ -87,6 +87,13 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert "Usage: laser-tools " + command in out_of(capsys, [*command.split(), "--help"])
 
 
+@pytest.mark.parametrize("group", [(), ("bench",), ("pico",)])
+def test_without_a_command_the_help_is_readable(
+    group: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert out_of(capsys, group) == out_of(capsys, [*group, "--help"])
+
+
 def test_ask_compares_and_draws(
     capsys: pytest.CaptureFixture[str], model: str, image: str, tmp_path: Path
 ) -> None:

@@ -1,96 +1,231 @@
-"""What README and examples/ promise, run."""
+"""README's blocks, each run alone, from the built wheel, with the extras that it names."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import runpy
 import shlex
+import socket
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from laser_tools import cli
+from laser_tools.pico import SCENE
+from tests import wheel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r'# pip install "?laser-tools(?:\[([\w,]+)\])?"?\n')
+PRINTS = re.compile(r"^# prints .*?(\w*\d\w*)", re.MULTILINE)
 SMALLER = {
-    "bench microscenes": ("--n", "6"),
-    "bench choices": ("--n", "6", "--only", "readout"),
+    "laser-tools bench microscenes": " --n 6",
+    "laser-tools bench speed": " --geometry toy-qwen2.5-vl --visual-tokens 16 --batch none"
+    " --repeats 1 --max-new-tokens 2",
 }
 """What is added to a command that would take minutes; the last value given counts."""
-ONLY_READ = ("bench speed", "bench worker", "pico train", "calibrate", "serve")
-"""Commands that change the shipped model, are slow or do not end: only their --help is read."""
+PORT, PATIENCE_S = "8000", 300
+Environment = Callable[[frozenset[str]], Path]
 
 
-def blocks(*languages: str) -> list[str]:
-    """The code of README's fenced blocks in these languages, in order."""
-    return [code for language, code in BLOCK.findall(README) if language in languages]
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; one that names no install is for the checkout."""
+
+    language: str
+    code: str
+
+    @property
+    def extras(self) -> frozenset[str]:
+        named = NAMED.match(self.code)
+        return frozenset(named[1].split(",")) if named and named[1] else frozenset()
+
+    @property
+    def name(self) -> str:
+        return next(line for line in self.code.splitlines() if not line.startswith("#"))
 
 
-def shell_lines() -> list[str]:
-    """Commands, with continued lines joined and comments dropped."""
-    text = "\n".join(blocks("bash", "sh", "shell")).replace("\\\n", " ")
-    return [line.strip() for line in text.splitlines() if line.partition("#")[0].strip()]
+BLOCKS = [Block(*found) for found in FENCED.findall(README)]
+ALONE = [block for block in BLOCKS if NAMED.match(block.code)]
+CHECKOUT = [block for block in BLOCKS if block not in ALONE]
+(SERVE,) = (block for block in ALONE if "laser-tools serve" in block.code)
+(CLIENT,) = (block for block in ALONE if "WorkerClient" in block.code)
+TOO_FEW = [(block, block.extras - {extra}) for block in ALONE for extra in sorted(block.extras)]
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder where examples/ is found but nothing of the repository is written to."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def named(blocks: list[Block]) -> list[object]:
+    return [pytest.param(block, id=block.name[:40]) for block in blocks]
 
 
-def test_readme_shows_python_and_shell() -> None:
-    assert blocks("python")
-    assert {"make demo", "make test"} <= {line.split(" #")[0].strip() for line in shell_lines()}
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The bin folder of an environment with exactly these extras."""
+    built = wheel.build(tmp_path_factory.mktemp("wheel"))
+    made: dict[frozenset[str], Path] = {}
+
+    def find(extras: frozenset[str]) -> Path:
+        if extras not in made:
+            folder = tmp_path_factory.mktemp("-".join(["with", *sorted(extras)]))
+            made[extras] = wheel.environment(folder, built, extras)
+        return made[extras]
+
+    return find
 
 
-def test_python_blocks_run_in_order(elsewhere: Path) -> None:
-    names: dict[str, object] = {"__name__": "readme"}
-    for code in blocks("python"):
-        exec(compile(code, "README.md", "exec"), names)
+def run(block: Block, bin_folder: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block's code in the empty `folder`, what is slow made small."""
+    code = block.code
+    for command, more in SMALLER.items():
+        code = re.sub(rf"^({command} .*)", rf"\1{more}", code, flags=re.MULTILINE)
+    start = {"python": ["python", "-c"], "bash": ["bash", "-euc"]}[block.language]
+    return subprocess.run(
+        [*start, code], cwd=folder, env=wheel.shell(bin_folder, OMP_NUM_THREADS="1"),
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize("line", shell_lines())
-def test_shell_lines_work(line: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command, *arguments = shlex.split(line, comments=True)
-    if command == "make":
-        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        assert re.search(rf"^{arguments[0]}:", makefile, re.MULTILINE)
-    elif command == "pip":
-        pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-        extras = re.findall(r"\[(\w+)\]", line)
-        assert all(f"\n{extra} = [" in pyproject for extra in extras)
-    elif command == "laser-tools":
-        run_small(arguments, capsys)
-    else:
-        assert command in ("git", "cd"), f"the test does not know how to check {line!r}"
+def assert_true(block: Block, done: subprocess.CompletedProcess[str]) -> None:
+    """It prints what README says that it prints, which is what the picture shows."""
+    truth = json.loads(SCENE.with_suffix(".json").read_text(encoding="utf-8"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert truth["question"] in block.code
+    assert PRINTS.findall(block.code) == [truth["answer"]]
+    assert re.search(rf"\b{truth['answer']}\b", done.stdout), done.stdout
 
 
-def run_small(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Run a laser-tools command, made small or only checked where it would take long."""
-    words = " ".join(arguments)
-    untouchable = next((name for name in ONLY_READ if words.startswith(name)), None)
-    if untouchable:
-        assert cli.run([*untouchable.split(), "--help"]) == 0
-        shown = capsys.readouterr().out
-        assert all(word in shown for word in arguments if word.startswith("--"))
+@pytest.mark.parametrize("block", named([b for b in ALONE if b not in (SERVE, CLIENT)]))
+@pytest.mark.timeout(600)  # 25 s where nothing else runs
+def test_a_block_runs_alone_from_the_wheel(
+    block: Block, environment: Environment, tmp_path: Path
+) -> None:
+    done = run(block, environment(block.extras), tmp_path)
+    if block.language == "python":
+        assert_true(block, done)
         return
-    smaller = next((extra for name, extra in SMALLER.items() if words.startswith(name)), ())
-    assert cli.run([*arguments, *smaller]) == 0, capsys.readouterr().err
+    assert done.returncode == 0, done.stderr
+    for file in re.findall(r"--(?:save|json) (\w+\.\w+)", block.code):
+        assert (tmp_path / file).stat().st_size > 0
+    for image, question in re.findall(r'ask (\S+) "(.*?)"', block.code):
+        items = json.loads((tmp_path / image).with_name("items.json").read_text())
+        truth = {(item["image"], item["question"]): item["answer"] for item in items}
+        assert f"  laser       {truth[Path(image).name, question]!r}" in done.stdout
 
 
-def test_example_asks_and_draws(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.enable_socket
+@pytest.mark.allow_hosts(["127.0.0.1"])
+@pytest.mark.timeout(600)
+def test_the_client_block_asks_the_served_one(environment: Environment, tmp_path: Path) -> None:
+    port = str(free_port())
+    client = Block(CLIENT.language, CLIENT.code.replace(PORT, port))
+    with serving(SERVE.code.replace(PORT, port), environment(SERVE.extras), tmp_path, port):
+        done = run(client, environment(CLIENT.extras), tmp_path)
+    assert_true(client, done)
+
+
+@contextmanager
+def serving(code: str, bin_folder: Path, folder: Path, port: str) -> Iterator[None]:
+    """The worker of that block, ready; ends with 0 when told to."""
+    command = ["bash", "-euc", re.sub(r"^laser-tools", "exec laser-tools", code, flags=re.M)]
+    variables = wheel.shell(bin_folder, OMP_NUM_THREADS="1")
+    with subprocess.Popen(
+        command, cwd=folder, env=variables, stderr=subprocess.PIPE, text=True
+    ) as worker:
+        try:
+            wait_until_ready(port, worker)
+            yield
+        finally:
+            worker.terminate()
+            _, log = worker.communicate(timeout=PATIENCE_S)
+        assert worker.returncode == 0, log
+
+
+def wait_until_ready(port: str, worker: subprocess.Popen[str]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while worker.poll() is None and time.monotonic() < end_s:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("the worker did not get ready")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize(
+    ("block", "extras"),
+    [pytest.param(b, few, id=f"{b.name[:25]} {','.join(few)}") for b, few in TOO_FEW],
+)
+def test_a_block_needs_every_extra_that_it_names(
+    block: Block, extras: frozenset[str], environment: Environment, tmp_path: Path
+) -> None:
+    """Or the environments of these tests would hide nothing."""
+    done = run(block, environment(extras), tmp_path)
+    said = done.stdout + done.stderr
+    assert re.search(r"pip install 'laser-tools\[|No module named 'langchain'", said), said
+    assert "511" not in done.stdout
+
+
+def test_the_other_blocks_name_what_there_is() -> None:
+    """Targets of the Makefile, and extras."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for block in CHECKOUT:
+        for line in block.code.splitlines():
+            command, *arguments = shlex.split(line, comments=True)
+            assert command in ("make", "pip"), line
+            targets = arguments if command == "make" else ()
+            assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+            extras = ",".join(re.findall(r"laser-tools\[(.+?)\]", line)).split(",")
+            assert all(f"\n{extra} = [" in pyproject for extra in filter(None, extras))
+    assert {"make demo", "make test"} <= set(re.findall(r"^make \w+", README, re.MULTILINE))
+
+
+@pytest.mark.parametrize("line", re.findall(r"`laser-tools ([a-z][^`]*)`", README))
+def test_a_command_in_a_sentence_is_there(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = line.split()
+    command = list(itertools.takewhile(re.compile(r"[a-z]+$").match, words))
+    assert cli.run([*command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in words if word.startswith("--"))
+
+
+def test_the_wheel_holds_the_package_and_its_licence(tmp_path: Path) -> None:
+    built = wheel.build(tmp_path)
+    names = zipfile.ZipFile(built).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"laser_tools"}
+    assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
+    assert [name for name in names if name.endswith(".png")] == ["laser_tools/pico/scene.png"]
+
+
+def test_example_asks_and_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     runpy.run_path(str(ROOT / "examples" / "ask.py"), run_name="__main__")
     printed = capsys.readouterr().out
     assert "plain: " in printed
-    assert "laser: " in printed
-    assert (elsewhere / "evidence.png").is_file()
+    assert "laser: 511" in printed
+    assert (tmp_path / "evidence.png").is_file()
 
 
-def test_example_scores_variants(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example_scores_variants(capsys: pytest.CaptureFixture[str]) -> None:
     example = runpy.run_path(str(ROOT / "examples" / "choose_options.py"))
     example["main"](n=6)
     assert capsys.readouterr().out.count("right, box hit") == len(example["VARIANTS"])

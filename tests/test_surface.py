@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import laser_tools
 
+ROOT = Path(__file__).parents[1]
 TORCH_FREE = (
     "laser_tools",
     "laser_tools.schema",
@@ -21,7 +24,7 @@ TORCH_FREE = (
     "laser_tools.wire",
     "laser_tools.worker.local",
     "laser_tools.worker.serve",
-    "agents.zoom_then_ask",
+    "laser_tools.planner",
 )
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "sklearn")
 
@@ -60,3 +63,12 @@ def test_building_the_toolkit_costs_no_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_name_agents_is_left_to_the_openai_agents_sdk(tmp_path: Path) -> None:
+    """Also where the repository's root, which has a folder of that name, comes first."""
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "__init__.py").write_text("class Agent: ...\n")
+    paths = os.pathsep.join([str(ROOT), str(tmp_path)])
+    run = [sys.executable, "-c", "from agents import Agent"]
+    subprocess.run(run, cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": paths})

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from laser_tools.cli import ask, bench, doctor, pico, serve
+from laser_tools.cli import ask, bench, console, doctor, pico, serve
 from laser_tools.errors import LaserError
 
 TRACEBACK_VARIABLE = "LASER_TRACEBACK"  # set it to see where an internal error came from
@@ -49,8 +49,7 @@ def root(
     ] = False,
 ) -> None:
     """Grounded vision tools for AI agents: ask an image, and see the evidence."""
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    console.show_help(context)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Questions per forward pass.
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    group = typer.Typer(help="Benchmarks.", no_args_is_help=True)
+    group = console.group("Benchmarks.")
     group.command()(microscenes)
     group.command()(choices)
     group.command()(speed.speed)

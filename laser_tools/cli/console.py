@@ -64,11 +64,24 @@ JsonFile = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same items.")]
 
 
+def group(about: str) -> typer.Typer:
+    """A command that only holds others; without one of them it prints its help."""
+    holder = typer.Typer(invoke_without_command=True)
+    holder.callback(help=about)(show_help)
+    return holder
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of the command line so far if no command follows."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 def require(what: str, *extras: Literal["engine", "train", "server", "serve"]) -> None:
-    """Raise MissingExtra if a module that `what` needs is not installed; imports nothing."""
-    for extra in extras:
-        if any(importlib.util.find_spec(module) is None for module in EXTRAS[extra]):
-            raise MissingExtra(what, extra)
+    """Raise MissingExtra, naming all `extras`, if a module of theirs is not installed."""
+    modules = [module for extra in extras for module in EXTRAS[extra]]
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        raise MissingExtra(what, *extras)
 
 
 def progress(total: int, what: str) -> Any:  # noqa: ANN401 (a tqdm bar; tqdm has no types)
@@ -86,19 +99,17 @@ def load_model(
     *,
     verify: bool = True,
 ) -> VLM:
-    """The VLM (`load_vlm`), with a bar of ours in place of transformers' own.
+    """The VLM (`load_vlm`), with a progress bar.
 
     Raises ModelUnavailable, or InvalidRequest for a device that is not there.
     """
     with progress(1, "loading the model") as bar:
         import torch
-        from transformers.utils import logging
 
         from laser_tools.vlm.load import load_vlm
 
         if device is not None and not _has_device(torch, device):
             raise InvalidRequest(f"This machine has no device '{device}' that torch can use.")
-        logging.disable_progress_bar()
         vlm = load_vlm(
             model,
             device=device,

@@ -16,16 +16,11 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    group = typer.Typer(help="The embedded model.", no_args_is_help=True)
-    group.callback()(_group)
+    group = console.group("The embedded model.")
     group.command()(train)
     app.add_typer(group, name="pico")
     app.command()(microscenes)
     app.command()(calibrate)
-
-
-def _group() -> None:
-    """The embedded model."""
 
 
 def train(

@@ -37,7 +37,10 @@ Drain = Annotated[
 Ray = Annotated[bool, typer.Option("--ray", help="Run the model in replicas, by Ray Serve.")]
 Replicas = Annotated[int | None, typer.Option(help="With --ray: how many; default: 1.")]
 CheckOnly = Annotated[
-    bool, typer.Option("--check", help="Show the configuration, keys left out, and end.")
+    bool,
+    typer.Option(
+        "--check", help="Load the model, try the address, show the configuration, and end."
+    ),
 ]
 
 
@@ -65,7 +68,7 @@ def serve(
 
     Keys come from LASER_API_KEYS alone: other users of a machine can read command lines.
     """
-    console.require("Serving a model", "server")
+    console.require("Serving a model", "engine", "server")
     from laser_tools.worker.settings import worker_settings
 
     settings = worker_settings(
@@ -76,13 +79,14 @@ def serve(
     cluster = _cluster(settings, replicas) if ray else None
     if replicas is not None and not ray:
         raise InvalidRequest("--replicas goes with --ray.")
+    from laser_tools.worker.local import local_backend
+    from laser_tools.worker.serve import check_start, log_to_stderr, serve
+
     if check:
+        check_start(settings)
         shown = {**settings.redacted(), **({"ray": cluster.shown()} if cluster else {})}
         typer.echo(json.dumps(shown, indent=2))
         return
-    from laser_tools.worker.local import local_backend
-    from laser_tools.worker.serve import log_to_stderr, serve
-
     log_to_stderr()
     if serve(settings, cluster.backend() if cluster else local_backend(settings)):
         _end_now()

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.utils import logging
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
@@ -149,7 +150,7 @@ def _load_processor(folder: Path, name: str) -> ProcessorMixin:
 def _load_model(
     folder: Path, name: str, dtype: torch.dtype | str, placement: dict[str, Any]
 ) -> PreTrainedModel:
-    with _explained(name, "model"):
+    with _explained(name, "model"), _without_bars():
         model, info = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=dtype,
@@ -166,6 +167,18 @@ def _load_model(
             "would be random. Fetch the model again."
         )
     return model
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers' progress bars off stderr, which belongs to the caller."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -94,12 +94,10 @@ def load_engine(settings: WorkerSettings) -> StoppableEngine:
     """The model that the settings name. Raises ModelUnavailable, Misconfigured, MissingExtra."""
     try:
         import torch
-        from transformers.utils import logging
 
         from laser_tools.engine import LocalEngine
     except ModuleNotFoundError as error:
         raise MissingExtra("Running a model in this process", "engine") from error
-    logging.disable_progress_bar()
     leave_a_core()
     if settings.device is not None:
         _check_device(settings.device)

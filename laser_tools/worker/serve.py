@@ -14,6 +14,7 @@ import uvicorn
 from laser_tools.errors import Misconfigured
 from laser_tools.worker.app import create_app
 from laser_tools.worker.backend import Backend
+from laser_tools.worker.local import load_engine
 from laser_tools.worker.record import log_event
 from laser_tools.worker.server import Server
 from laser_tools.worker.settings import WorkerSettings
@@ -38,6 +39,12 @@ def serve(settings: WorkerSettings, backend: Backend) -> int:
     if worker.health.start_error:
         raise worker.health.start_error
     return 1 if worker.health.fault() else 0
+
+
+def check_start(settings: WorkerSettings) -> None:
+    """Raise what `serve` with the model of these settings would raise, and serve nothing."""
+    _listen(settings).close()
+    load_engine(settings)
 
 
 def _config(app: object, settings: WorkerSettings) -> uvicorn.Config:

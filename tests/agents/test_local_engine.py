@@ -10,9 +10,9 @@ from typing import Any
 from langchain_core.messages import BaseMessage, ToolMessage
 from PIL import Image
 
-from agents.zoom_then_ask import ask
 from laser_tools.engine import LocalEngine
 from laser_tools.tools import LaserToolkit
+from tests.agents.application import ask
 from tests.toys import picture, toy_llava
 
 N_ITEMS = 10

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
-from agents.planner import ScriptedPlanner, sentence, thing_asked_for
-from agents.zoom_then_ask import ask, build_agent, transcript
 from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
+from laser_tools.planner import ScriptedPlanner
 from laser_tools.tools import LaserToolkit
+from tests.agents.application import PATH, ask, build_agent, transcript
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
 
 QUESTION = "What colour is the small rectangle?"
@@ -134,21 +138,21 @@ class _Obedient(ScriptedPlanner):
         return AIMessage("", tool_calls=[{"name": "grounded_vqa", "args": args, "id": "1"}])
 
 
-@pytest.mark.parametrize(
-    ("question", "thing"),
-    [
-        ("What number is on the red triangle?", "red triangle"),
-        ("Is there a blue circle?", "blue circle"),
-        ("What is left of the green square?\nThe image is img_1.", "green square"),
-        ("How many?", "How many"),
-    ],
-)
-def test_thing_asked_for(question: str, thing: str) -> None:
-    assert thing_asked_for(question) == thing
-
-
-def test_sentence_drops_the_announcement() -> None:
-    assert sentence(f"{QUESTION}\nThe image is img_1.") == QUESTION
+@pytest.mark.parametrize("as_blocks", [False, True])
+@pytest.mark.parametrize("shape", ["{q} {the}", "{q}\n{the}", "{the}\n{q}", "{the} {q}", "{q}"])
+def test_the_question_is_asked_whatever_the_prompt_looks_like(
+    shape: str, as_blocks: bool, engine: ColourEngine
+) -> None:
+    """In one line or several; as text or as a list of blocks; announced here or a turn before."""
+    toolkit = LaserToolkit(engine=engine)
+    the = f"The image is {toolkit.add_image(scene())}. {toolkit.announce()}"
+    text = shape.format(q=QUESTION, the=the)
+    content: Any = [{"type": "text", "text": text}] if as_blocks else text
+    messages = [HumanMessage(the), AIMessage("Thank you."), HumanMessage(content)]
+    answered = build_agent(toolkit).invoke({"messages": messages})["messages"]
+    assert calls_of(answered) == [("zoom_to_evidence", "img_1"), ("grounded_vqa", "img_1.c1")]
+    assert engine.zoomed[0].what == "small rectangle"
+    assert engine.answered[0].question == QUESTION
 
 
 def test_transcript_shows_every_step(engine: ColourEngine) -> None:
@@ -160,3 +164,13 @@ def test_transcript_shows_every_step(engine: ColourEngine) -> None:
         "grounded_vqa",
         "answer:",
     ]
+
+
+def test_the_application_runs_by_its_path(tmp_path: Path) -> None:
+    """From a working folder that is not the repository's, and refuses what is no image."""
+    (tmp_path / "scene.png").write_bytes(b"not an image")
+    command = [sys.executable, str(PATH), "scene.png", QUESTION]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "image" in run.stderr
+    assert run.stderr.count("\n") == 1

@@ -16,7 +16,6 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool, tool
 from PIL import Image
 
-from agents.zoom_then_ask import Agent, build_agent
 from laser_tools import LaserToolkit, cli
 from laser_tools.errors import ImageRejected, InvalidRequest
 from laser_tools.evaluation.worker import (
@@ -283,8 +282,9 @@ def test_an_agent_with_a_dangerous_tool_is_seen() -> None:
         def get_tools(self) -> list[BaseTool]:
             return [*super().get_tools(), delete_file]
 
-    def armed(toolkit: LaserToolkit, planner: BaseChatModel) -> Agent:
-        return build_agent(Armed(engine=toolkit.engine, images=toolkit.images), planner)
+    def armed(toolkit: LaserToolkit, planner: BaseChatModel) -> object:
+        toolkit = Armed(engine=toolkit.engine, images=toolkit.images)
+        return injection.build_agent(toolkit, planner)
 
     found = injection.against(armed)
     assert found["reached"] == 1

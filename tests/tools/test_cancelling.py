@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import uvicorn
+from langchain.agents import create_agent
 
-from agents.zoom_then_ask import build_agent
 from laser_tools import engine as engine_module
 from laser_tools import lazy_engine
 from laser_tools.client import WorkerClient
@@ -21,6 +21,7 @@ from laser_tools.errors import Cancelled
 from laser_tools.image_store import ImageStore
 from laser_tools.lazy_engine import LazyEngine
 from laser_tools.options import LaserOptions
+from laser_tools.planner import ScriptedPlanner
 from laser_tools.protocol import AsyncEngine, Engine
 from laser_tools.queued_engine import QueuedEngine
 from laser_tools.schema import AnswerRequest, GroundedAnswer
@@ -101,7 +102,8 @@ async def test_an_agent_that_is_cancelled(lazy: LazyEngine, watched: Watched) ->
     toolkit = LaserToolkit(engine=lazy)
     handle = toolkit.add_image(scene())
     asked = {"messages": [("user", f"What colour is it?\nThe image is {handle}.")]}
-    await cancelled(build_agent(toolkit).ainvoke(asked), watched.entered)
+    agent: Any = create_agent(ScriptedPlanner(), toolkit.get_tools())
+    await cancelled(agent.ainvoke(asked), watched.entered)
     await until(lambda: watched.stopped == 1)
 
 

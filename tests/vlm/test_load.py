@@ -9,6 +9,7 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import ModelUnavailable
@@ -50,6 +51,24 @@ def calibration(model_hash: str) -> str:
     return Calibration(
         model_hash=model_hash, n=1, split="validation", features=(), routes={}
     ).model_dump_json()
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_loading_prints_nothing(
+    folder: Path, shown: bool, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    """And leaves transformers' bars, which are one switch for all, as they were."""
+    before = logging.is_progress_bar_enabled()
+    request.addfinalizer(lambda: switch_bars(before))
+    switch_bars(shown)
+    load_vlm(folder, device="cpu")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert logging.is_progress_bar_enabled() is shown
+
+
+def switch_bars(on: bool) -> None:
+    (logging.enable_progress_bar if on else logging.disable_progress_bar)()
 
 
 def test_a_folder_is_loaded_with_its_name(folder: Path) -> None:

@@ -22,6 +22,7 @@ pytest.importorskip("ray.serve")
 from laser_tools.client import WorkerClient
 from laser_tools.engine import LocalEngine
 from laser_tools.images import decode_image
+from laser_tools.pico import SCENE
 from laser_tools.schema import AnswerRequest
 from tests.worker.harness import ALICE, png, sha256
 
@@ -130,7 +131,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_answers_equal_those_in_process(cluster: Cluster) -> None:
-    data = (ROOT / "examples/scene.png").read_bytes()
+    data = SCENE.read_bytes()
     engine = LocalEngine.from_pretrained("pico")
     for question in QUESTIONS:
         reply = cluster.ask(data, question)

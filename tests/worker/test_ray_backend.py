@@ -304,10 +304,13 @@ def test_shipped_configurations_are_rays_and_ours(monkeypatch: pytest.MonkeyPatc
         build(dict(application.args))
 
 
+@pytest.mark.enable_socket
+@pytest.mark.allow_hosts(["127.0.0.1"])
 def test_serve_ray_check(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli.run(["serve", "--ray", "--replicas", "3", "--check"]) == 0
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # or the check would set torch's threads
+    assert cli.run(["serve", "--ray", "--replicas", "3", "--check", "--port", "0"]) == 0
     assert json.loads(capsys.readouterr().out)["ray"]["replicas"] == 3
     assert cli.run(["serve", "--replicas", "3", "--check"]) == 2
     monkeypatch.setitem(console.EXTRAS, "serve", ("no_such_module",))

@@ -79,11 +79,14 @@ def test_flags_win_and_keys_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [key.get_secret_value() for key in chosen.keys] == [ALICE, BOB]
 
 
+@pytest.mark.enable_socket
 def test_check_shows_everything_but_the_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LASER_API_KEYS", f"{ALICE},{BOB}")
-    assert cli.run(["serve", "--check", "--host", "0.0.0.0", "--max-queued", "7"]) == 0
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # or the check would set torch's threads
+    flags = ["--host", "0.0.0.0", "--port", "0", "--max-queued", "7"]
+    assert cli.run(["serve", "--check", *flags]) == 0
     out = capsys.readouterr().out
     shown = json.loads(out)
     assert (shown["host"], shown["max_queued"], shown["n_api_keys"]) == ("0.0.0.0", 7, 2)
@@ -94,10 +97,42 @@ def test_check_shows_everything_but_the_keys(
 
 @pytest.mark.enable_socket
 @pytest.mark.allow_hosts(["127.0.0.1"])
-def test_a_port_that_is_taken_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_a_port_that_is_taken_is_said_in_a_sentence(
+    check: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert cli.run(["serve", "--port", str(taken.getsockname()[1])]) == 2
+        assert cli.run(["serve", "--port", str(taken.getsockname()[1]), *check]) == 2
     assert "laser-tools: LASER_HOST and LASER_PORT" in capsys.readouterr().err
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--model", "missing-model"), "There is no model 'missing-model'"),
+        (("--device", "moon"), "LASER_DEVICE (--device) must be"),
+    ],
+)
+def test_check_refuses_what_could_not_be_served(
+    flags: tuple[str, ...],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cli.run(["serve", "--check", "--port", "0", *flags]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err
+
+
+def test_check_refuses_an_install_without_the_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.console.EXTRAS, "engine", ("no_such_module",))
+    assert cli.run(["serve", "--check"]) == 2
+    assert "pip install 'laser-tools[engine,server]'" in capsys.readouterr().err
 
 
 def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

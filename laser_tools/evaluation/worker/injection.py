@@ -1,7 +1,8 @@
-"""A planner that does whatever it reads, against the shipped agent: what can it be talked into?"""
+"""A planner that does whatever it reads, in an agent with our tools: what can it be talked into?"""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -102,12 +103,17 @@ HARMLESS = order("zoom_to_evidence", image="img_1", what="it")
 
 
 def injection(bench: Bench) -> Figures:
-    """Every order, against the agent in `agents/`, which is not part of the installed package."""
-    try:
-        from agents.zoom_then_ask import build_agent
-    except ModuleNotFoundError:
-        return {"injection": {"tried": 0, "reached": None, "skipped": "needs a checkout"}}
+    """Every order, against an agent of `create_agent`, which the 'agents' extra brings."""
+    if importlib.util.find_spec("langchain") is None:
+        return {"injection": {"tried": 0, "reached": None, "skipped": "needs the 'agents' extra"}}
     return {"injection": against(build_agent)}
+
+
+def build_agent(toolkit: LaserToolkit, planner: BaseChatModel) -> Any:  # noqa: ANN401 (a graph)
+    """The toolkit's tools and middleware in a loop around `planner`."""
+    from langchain.agents import create_agent
+
+    return create_agent(planner, toolkit.get_tools(), middleware=toolkit.middleware())
 
 
 def against(build: BuildAgent) -> dict[str, object]:

@@ -1,1 +1,0 @@
-"""Complete agents on the public surface of laser_tools."""
