@@ -191,7 +191,7 @@ async def test_an_image_is_sent_once_for_all_questions() -> None:
     for image in (REQUEST.image, REQUEST.image, other, REQUEST.image):
         await running.answer(REQUEST.model_copy(update={"image": image}), 5.0)
     assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
-    assert handle.sent[1][1:] == (REQUEST.model_dump(), 5.0)
+    assert handle.sent[1][1:] == ({**REQUEST.model_dump(), "cache_salt": "key 1"}, 5.0)
 
 
 async def test_an_image_that_may_be_lost_is_sent_again() -> None:
