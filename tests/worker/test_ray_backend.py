@@ -189,7 +189,8 @@ async def test_an_image_is_sent_once_for_all_questions() -> None:
     running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
     other = Image.new("RGB", (64, 48))  # of equal pixels, and yet another one
     for image in (REQUEST.image, REQUEST.image, other, REQUEST.image):
-        await running.answer(REQUEST.model_copy(update={"image": image}), 5.0)
+        changed = {"image": image, "cache_salt": "key 1"}
+        await running.answer(REQUEST.model_copy(update=changed), 5.0)
     assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
     assert handle.sent[1][1:] == ({**REQUEST.model_dump(), "cache_salt": "key 1"}, 5.0)
 
