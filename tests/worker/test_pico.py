@@ -47,7 +47,7 @@ async def test_answers_over_http_are_those_in_process() -> None:
         outside = {**body, "box": {"x0": 0, "y0": 0, "x1": 99_999, "y1": 9}}
         refused = await home.client.post("/v1/answer", json=outside)
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_request")
-        metrics = (await home.client.get("/metrics")).text
+        metrics = await home.metrics()
     assert 'laser_stage_seconds_count{stage="decode"}' in metrics
     assert "laser_prefix_hits_total 0.0" not in metrics
 

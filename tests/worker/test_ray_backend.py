@@ -261,6 +261,7 @@ def test_an_images_key_is_its_pixels() -> None:
     ("args", "words"),
     [
         ({"api_keys": ALICE}, "api_keys must not be an argument"),
+        ({"metrics_key": ALICE}, "metrics_key must not be an argument.*LASER_METRICS_KEY"),
         ({"modell": "pico"}, "no argument 'modell'"),
         ({"port": 1}, "no argument 'port'"),
         ({"replicas": 0}, "replicas: "),

@@ -24,7 +24,7 @@ def in_flight(worker: Process, question: str) -> Iterator[Future[httpx.Response]
     """A question that the model works on."""
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(worker.ask, NAME, question)
-        until(lambda: "laser_batch_in_flight 1.0" in worker.client.get("/metrics").text)
+        until(lambda: "laser_batch_in_flight 1.0" in worker.metrics())
         yield asked
 
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 
 from laser_tools.engine import LocalEngine
+from laser_tools.evaluation.worker.credentials import ROUTES
 from laser_tools.pico.items import draw_items
 from laser_tools.schema import AnswerRequest
 from laser_tools.worker.local import load_engine
-from tests.worker.harness import BOB, House, client_of, house, settings, sha256
+from tests.worker.harness import (
+    ALICE,
+    BOB,
+    JSON,
+    OPERATOR,
+    House,
+    client_of,
+    house,
+    raw,
+    settings,
+    sha256,
+)
 from tests.worker.test_pico import png_of
 
 
@@ -49,6 +62,34 @@ async def test_a_caller_cannot_choose_the_salt() -> None:
     async with house() as home:
         body = {"image": await home.upload(), "question": "what?", "cache_salt": "key 1"}
         assert (await home.client.post("/v1/answer", json=body)).status_code == 422
+
+
+METRICS_KEYS = pytest.mark.parametrize("metrics_key", [OPERATOR, None])
+
+
+@METRICS_KEYS
+async def test_no_callers_key_opens_the_metrics(metrics_key: str | None) -> None:
+    """They tell of all callers. A path that the router takes for theirs does not open them."""
+    async with house(metrics_key=metrics_key) as home:
+        for path, status in (("/metrics", 401), ("/metrics\n", 404)):
+            for key in (ALICE, BOB):
+                reply = await raw(home.app, "GET", path, key=key)
+                assert (reply.status, b"laser_" in reply.body) == (status, False), path
+
+
+async def test_the_metrics_key_opens_the_metrics_and_nothing_else() -> None:
+    async with house() as home:
+        assert b"laser_ready 1.0" in (await raw(home.app, "GET", "/metrics", key=OPERATOR)).body
+        for method, path in ROUTES:
+            if path != "/metrics":
+                reply = await raw(home.app, method, path, headers=[JSON], key=OPERATOR)
+                assert reply.status == 401, path
+
+
+async def test_a_worker_for_this_machine_can_have_a_metrics_key() -> None:
+    async with house(api_keys="") as home:
+        assert (await raw(home.app, "GET", "/metrics", key=None)).status == 401
+        assert (await raw(home.app, "GET", "/readyz", key=None)).status == 200
 
 
 def bob_of(home: House) -> httpx.AsyncClient:
