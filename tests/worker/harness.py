@@ -49,10 +49,7 @@ class ScriptedEngine:
     ) -> list[GroundedAnswer]:
         for request in requests:
             self._act(request.question, should_stop)
-        return [
-            answered(request).model_copy(update={"image_size": request.image.size})
-            for request in requests
-        ]
+        return [answered(request) for request in requests]
 
     def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
         for request in requests:
