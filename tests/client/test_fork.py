@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 import pytest
 
-from laser_tools.client import WorkerClient, loop_thread, worker_client
+from laser_tools.client import WorkerClient, worker_client
 from laser_tools.errors import DeadlineExceeded, ModelUnavailable
 from tests.client.conftest import client_of
 from tests.client.contract_app import ContractWorker
@@ -62,11 +64,11 @@ async def test_no_call_waits_for_a_loop_that_stands_still(
 def test_a_process_without_file_descriptors_is_told_so(
     worker: ContractWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(main: object) -> None:
-        main.close()  # type: ignore[attr-defined]
+    def refuse(main: Coroutine[object, object, None]) -> None:
+        main.close()
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(loop_thread.asyncio, "run", refuse)
+    monkeypatch.setattr(asyncio, "run", refuse)
     client: WorkerClient = client_of(worker)
     with pytest.raises(ModelUnavailable, match="no file descriptors left"):
         client.answer([ask()])
