@@ -16,6 +16,7 @@ from laser_tools.methods import Method, laser, plain
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop, never
+from laser_tools.vlm.forked import check_process
 from laser_tools.vlm.load import VLM, load_vlm
 from laser_tools.vlm.memory_errors import is_out_of_memory
 from laser_tools.vlm.prompts import check_question
@@ -110,6 +111,7 @@ class LocalEngine:
             with self.vlm.lock:
                 return method(self.vlm, batch, self.options, should_stop)
 
+        check_process(self.vlm.device)
         starts = range(0, len(requests), self.batch_size)
         batches = [requests[start : start + self.batch_size] for start in starts]
         return [result for batch in batches for result in self._within_memory(run, batch)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
+from laser_tools.errors import ModelUnavailable
 from laser_tools.protocol import StoppableEngine
 from laser_tools.request_queue import QueueNumbers, RequestQueue, Ticket
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
@@ -41,6 +43,7 @@ class QueuedEngine:
             raise ValueError("max_batch_size and max_queued must be at least 1.")
         self._engine = engine
         self._queue = RequestQueue(max_batch_size, max_wait_ms / 1000, max_queued)
+        self._pid = os.getpid()
         self._thread = Thread(target=self._work, name="laser-engine", daemon=True)
         self._thread.start()
 
@@ -92,6 +95,11 @@ class QueuedEngine:
         self, requests: Sequence[AnswerRequest | ZoomRequest], should_stop: ShouldStop
     ) -> list[Future[Any]]:
         tickets = [Ticket(request, should_stop) for request in requests]
+        if self._pid != os.getpid():
+            raise ModelUnavailable(
+                "The engine's thread stayed in the process that os.fork() copied. Make an engine "
+                "in each process."
+            )
         self._queue.put(tickets)
         return [ticket.future for ticket in tickets]
 

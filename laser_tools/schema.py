@@ -105,9 +105,13 @@ class Ask(Frozen):
 
 
 class AnswerRequest(Ask):
-    """A question about one image."""
+    """A question about one image. What is prefilled for it is reused under its `cache_salt` only.
+
+    The salt never travels: a worker gives each of its keys another one.
+    """
 
     image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
+    cache_salt: str = Field(default="", exclude=True, repr=False)
 
 
 class Look(Frozen):
@@ -121,6 +125,7 @@ class ZoomRequest(Look):
     """Where in the image is `what`?"""
 
     image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
+    cache_salt: str = Field(default="", exclude=True, repr=False)  # as of an `AnswerRequest`
 
 
 class Localisation(Frozen):

@@ -133,9 +133,10 @@ class LaserTool(LaserConfig, BaseTool):
 
 
 def thread_of(config: RunnableConfig | None) -> str:
-    """The conversation a call belongs to."""
+    """The conversation a call belongs to; 0 and "" are names as any other."""
     configurable = (config or {}).get("configurable") or {}
-    return str(configurable.get("thread_id") or DEFAULT_THREAD)
+    thread_id = configurable.get("thread_id")
+    return DEFAULT_THREAD if thread_id is None else str(thread_id)
 
 
 @contextmanager

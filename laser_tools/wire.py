@@ -4,7 +4,8 @@ PUT  /v1/images/{sha256}             an image file's bytes -> ImageInfo (201, or
 GET  /v1/images/{sha256}             its upright pixels as PNG; ?crop=x0,y0,x1,y1 cuts a box out
 POST /v1/answer                      AnswerBody -> GroundedAnswer
 POST /v1/zoom                        ZoomBody -> ZoomResult
-GET  /livez, /readyz, /metrics
+GET  /livez, /readyz
+GET  /metrics                        with a key of its own
 
 The deadline header holds for all of /v1. Any refusal is an `ErrorBody`; 429 and 503 carry
 `Retry-After` in whole seconds.

@@ -69,7 +69,7 @@ def answered(request: AnswerRequest) -> GroundedAnswer:
         route="plain",
         method=request.method,
         model="fake",
-        image_size=(8, 8),
+        image_size=request.image.size,
     )
 
 

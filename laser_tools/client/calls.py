@@ -12,10 +12,10 @@ from uuid import uuid4
 import httpx
 from httpx_retries import RetryTransport
 from PIL import Image
-from pydantic import BaseModel
 
 from laser_tools.client.deadline_transport import BoundedRetry, Deadline, DeadlineTransport
 from laser_tools.client.image_files import ImageFile, ImageFiles
+from laser_tools.client.plausible import check_plausible
 from laser_tools.client.refusals import refusal_of, result_of, worker_name
 from laser_tools.errors import DeadlineExceeded, LaserError, ModelUnavailable, UnknownImage
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
@@ -36,7 +36,7 @@ LIMITS = httpx.Limits(
 )
 _MAX_REMEMBERED = 4096
 
-Result = TypeVar("Result", bound=BaseModel)
+Result = TypeVar("Result", GroundedAnswer, ZoomResult)
 Requests = Sequence[AnswerRequest] | Sequence[ZoomRequest]
 
 
@@ -119,7 +119,9 @@ class WorkerCalls:
             await self._upload_once(file, call)
             try:
                 response = await self._send("POST", endpoint.path, content.encode(), call)
-                return result_of(response, endpoint.result)
+                result = result_of(response, endpoint.result)
+                check_plausible(result, request, file.size, worker_name(self._url))
+                return result
             except UnknownImage:
                 self._held.pop(file.sha256, None)
         raise ModelUnavailable(

@@ -8,6 +8,7 @@ import time
 import httpx
 from httpx_retries import Retry
 
+from laser_tools.client.bounded_body import bounded
 from laser_tools.wire import DEADLINE_HEADER
 
 MAX_RETRIES = 2
@@ -50,7 +51,7 @@ class BoundedRetry(Retry):
         """Decide how long to wait before the next attempt: at least what the worker asked for."""
         try:
             asked_s = self.parse_retry_after(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):  # of a date that there is not
             asked_s = 0.0
         self._wait_s = asked_s + self.backoff_strategy()
 
@@ -88,7 +89,7 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
             raise
         if response.status_code in RETRIED_STATUS:
             retry.plan(response.headers.get("Retry-After", ""))
-        return response
+        return await bounded(response, request.url)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -28,6 +28,7 @@ class ImageFile:
     sha256: str
     content: bytes = field(repr=False)
     content_type: str
+    size: tuple[int, int]  # width, height in pixels
 
 
 class ImageFiles:
@@ -75,7 +76,7 @@ def _encode(size: tuple[int, int], pixels: bytes) -> ImageFile:
             break
         content = _saved(image, "JPEG", quality=quality, subsampling=0)
         content_type = "image/jpeg"
-    return ImageFile(hashlib.sha256(content).hexdigest(), content, content_type)
+    return ImageFile(hashlib.sha256(content).hexdigest(), content, content_type, size)
 
 
 def _saved(image: Image.Image, format_: str, **options: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 import httpx
@@ -11,6 +12,7 @@ from laser_tools.errors import Busy, LaserError, ModelUnavailable, QuotaExceeded
 from laser_tools.wire import ErrorBody, ErrorDetail
 
 MAX_TEXT_CHARS = 500
+_SECONDS = re.compile(r"[0-9]{1,9}")  # of a longer number its first digits: 30 years will do
 _ALL: list[type[LaserError]] = [LaserError, *LaserError.__subclasses__()]
 _KINDS = {kind.code: kind for kind in _ALL}
 
@@ -54,8 +56,8 @@ def worker_name(url: httpx.URL) -> str:
 def _in_its_words(detail: ErrorDetail, response: httpx.Response) -> LaserError:
     error = _KINDS.get(detail.code, LaserError).as_told(_one_line(detail.message))
     if isinstance(error, Busy | QuotaExceeded):
-        asked = response.headers.get("Retry-After", "")
-        error.retry_after_s = int(asked) if asked.isascii() and asked.isdigit() else 1
+        asked = _SECONDS.match(response.headers.get("Retry-After", ""))
+        error.retry_after_s = int(asked[0]) if asked else 1
     return error
 
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Self
+from dataclasses import dataclass
+from typing import Generic, Self
 
 import httpx
 
@@ -28,6 +30,7 @@ from laser_tools.client.deadline_transport import Deadline
 from laser_tools.client.loop_thread import LoopThread
 from laser_tools.errors import (
     Cancelled,
+    DeadlineExceeded,
     InvalidRequest,
     LaserError,
     Misconfigured,
@@ -40,9 +43,18 @@ TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context
 
 TraceHeaders = Callable[[], Mapping[str, str]]
 
+GRACE_S = 5.0  # past a call's deadline, for which its loop answers by itself
+_starting = threading.Lock()
+# Held while a process forks: the child never finds a client half started.
+os.register_at_fork(
+    before=_starting.acquire, after_in_parent=_starting.release, after_in_child=_starting.release
+)
+
 
 class WorkerClient:
     """An `Engine` whose model runs in a worker. Threads and event loops may share one.
+
+    After `os.fork()` the child opens connections of its own, unless it was given a `transport`.
 
     A call gives up after `deadline_s` (default: `timeout_s`), uploads and retries included. Its
     requests run at the same time; the first error ends it and cancels the others.
@@ -81,7 +93,6 @@ class WorkerClient:
         self._transport = transport
         self._calls: WorkerCalls
         self._thread: LoopThread | None = None
-        self._starting = threading.Lock()
         self._closed = False
 
     @classmethod
@@ -129,7 +140,7 @@ class WorkerClient:
 
     def close(self) -> None:
         """Cancel what runs and close all connections. A client that is forgotten does the same."""
-        with self._starting:
+        with _starting:
             self._closed = True
             thread = self._thread
         if thread is not None:
@@ -159,48 +170,81 @@ class WorkerClient:
         endpoint: Endpoint[Result],
         requests: Requests,
         deadline_s: float | None,
-    ) -> Future[list[Result]]:
+    ) -> _Pending[Result]:
         seconds = self._timeout_s
         if deadline_s is not None:
             seconds = _checked_seconds(deadline_s, "deadline_s", InvalidRequest)
         thread, deadline, trace = self._running(), Deadline(seconds), self._trace_headers()
         try:
-            return thread.submit(self._calls.ask_all(endpoint, requests, deadline, trace))
+            future = thread.submit(self._calls.ask_all(endpoint, requests, deadline, trace))
         except RuntimeError:  # closed between the two lines above
             raise Cancelled from None
+        return _Pending(future, deadline)
 
     def _running(self) -> LoopThread:
         """The loop's thread, started when first needed: building a client costs nothing."""
-        with self._starting:
+        with _starting:
             if self._closed:
                 raise ModelUnavailable("This WorkerClient is closed. Make a new one.")
-            if self._thread is None:
-                self._calls = WorkerCalls(self._url, self._headers, self._transport)
-                self._thread = LoopThread(self._calls.http, name="laser-worker-client")
-                weakref.finalize(self, self._thread.close)
+            if self._thread is None or not self._thread.alive:
+                self._thread = self._started()
             return self._thread
+
+    def _started(self) -> LoopThread:
+        if self._thread is not None and self._transport is not None:
+            raise Misconfigured(
+                "A WorkerClient with a transport of its own cannot go on after os.fork(): both "
+                "processes would write to its connections. Make one in each process."
+            )
+        self._calls = WorkerCalls(self._url, self._headers, self._transport)
+        try:
+            thread = LoopThread(self._calls.http, name="laser-worker-client")
+        except OSError:
+            raise ModelUnavailable(
+                "The client cannot start: this process has no file descriptors left. Close some "
+                "files, or raise the limit (ulimit -n)."
+            ) from None
+        weakref.finalize(self, thread.close)
+        return thread
 
     def _trace_headers(self) -> dict[str, str]:
         """Asked in the caller's context, where its span is."""
         given = {} if self._trace is None else self._trace()
         return {name: given[name] for name in TRACE_HEADERS if name in given}
 
-    def _wait(self, future: Future[list[Result]]) -> list[Result]:
+    def _wait(self, pending: _Pending[Result]) -> list[Result]:
         try:
-            return future.result()
+            return pending.future.result(pending.limit_s)
         except concurrent.futures.CancelledError:
             raise Cancelled from None
-        except BaseException:  # Ctrl-C while waiting, too: nobody wants the answer any more
-            future.cancel()
+        except BaseException as error:  # Ctrl-C while waiting, too: nobody wants the answer now
+            pending.future.cancel()
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded(pending.deadline.seconds) from None
             raise
 
-    async def _await(self, future: Future[list[Result]]) -> list[Result]:
+    async def _await(self, pending: _Pending[Result]) -> list[Result]:
         try:
-            return await asyncio.wrap_future(future)
+            async with asyncio.timeout(pending.limit_s):
+                return await asyncio.wrap_future(pending.future)
+        except TimeoutError:
+            raise DeadlineExceeded(pending.deadline.seconds) from None
         except asyncio.CancelledError:
             if self._closed:  # it was not the caller who cancelled
                 raise Cancelled from None
             raise
+
+
+@dataclass(frozen=True)
+class _Pending(Generic[Result]):
+    """A call on its way. Its loop keeps the deadline; `limit_s` is for a loop that does not run."""
+
+    future: Future[list[Result]]
+    deadline: Deadline
+
+    @property
+    def limit_s(self) -> float:
+        return self.deadline.left_s() + GRACE_S
 
 
 def _checked_seconds(seconds: float, name: str, error: type[LaserError]) -> float:

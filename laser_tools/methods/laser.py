@@ -54,7 +54,8 @@ def answer(
 ) -> list[GroundedAnswer]:
     """Answers with evidence. A request with a `box` looks there, and is not localised."""
     clock = Clock(len(requests), vlm.synchronize)
-    session = Session(vlm, [request.image for request in requests], should_stop)
+    images, salts = [r.image for r in requests], [r.cache_salt for r in requests]
+    session = Session(vlm, images, should_stop, salts)
     cases = [_Case(i, request) for i, request in enumerate(requests)]
     asked = [case for case in cases if case.request.box is None]
     _attend(session, asked, options, clock)
@@ -79,7 +80,7 @@ def zoom(
     timer = clock.of(range(len(requests)))
     images = [request.image for request in requests]
     questions = [zoom_question(request.what, options) for request in requests]
-    session = Session(vlm, images, should_stop)
+    session = Session(vlm, images, should_stop, [request.cache_salt for request in requests])
     _, maps = look(session, query_prompts(images, questions, options), options, timer)
     pairs = list(zip(requests, maps, strict=True))
     with timer("crop"):

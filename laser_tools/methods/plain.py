@@ -28,7 +28,7 @@ def answer(
     clock = Clock(len(requests), vlm.synchronize)
     timer = clock.of(range(len(requests)))
     images = [request.image for request in requests]
-    session = Session(vlm, images, should_stop)
+    session = Session(vlm, images, should_stop, [request.cache_salt for request in requests])
     with timer("encode"):
         prompts = query_prompts(images, [request.question for request in requests], options)
         encoded = read(session, prompts)

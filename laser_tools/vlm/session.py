@@ -19,10 +19,18 @@ class Session:
 
     What it prefills serves all its passes. Of that, only `images` outlive it, in the model's
     prefix cache: they may be asked about again, while crops and masked views will hardly be.
+
+    Equal pixels under different `salts` (one an image, "" without) are different images: whoever
+    asks with one salt cannot tell, by hits or time, what was asked with another. An image object
+    has one salt.
     """
 
     def __init__(
-        self, vlm: VLM, images: Sequence[Image.Image] = (), should_stop: ShouldStop = never
+        self,
+        vlm: VLM,
+        images: Sequence[Image.Image] = (),
+        should_stop: ShouldStop = never,
+        salts: Sequence[str] = (),
     ) -> None:
         self.vlm = vlm
         vlm.prefixes.hold_for(weights_state(vlm.model))
@@ -30,17 +38,18 @@ class Session:
         self._held: dict[Key, Segment] = {}
         self._reused: set[Key] = set()
         self._digests: dict[int, tuple[Image.Image, bytes]] = {}  # the image keeps its id taken
-        self._kept = {self.digest(image) for image in images}
+        salted = zip(images, salts or [""] * len(images), strict=True)
+        self._kept = {self.digest(image, salt) for image, salt in salted}
 
     def check(self) -> None:
         """Raises Cancelled once the caller no longer waits, or what its `should_stop` raises."""
         if self._should_stop():
             raise Cancelled
 
-    def digest(self, image: Image.Image) -> bytes:
-        """What tells the image's pixels from all others'."""
+    def digest(self, image: Image.Image, salt: str = "") -> bytes:
+        """What tells the image's pixels from all others'; `salt` counts at the first call only."""
         if id(image) not in self._digests:
-            self._digests[id(image)] = image, _digest(image)
+            self._digests[id(image)] = image, _digest(image, salt)
         return self._digests[id(image)][1]
 
     def get(self, key: Key) -> Segment | None:
@@ -65,6 +74,6 @@ class Session:
         return sum(key[0][1] == digest for key in self._reused)
 
 
-def _digest(image: Image.Image) -> bytes:
-    head = f"{image.mode} {image.size}".encode()
+def _digest(image: Image.Image, salt: str) -> bytes:
+    head = f"{salt!r} {image.mode} {image.size}".encode()
     return hashlib.sha256(head + image.tobytes()).digest()

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from laser_tools.errors import Busy, ModelUnavailable, QuotaExceeded
 from laser_tools.worker.health import Health
-from laser_tools.worker.record import ASK_ROUTES, IMAGE_ROUTE, Record, record_of
-from laser_tools.worker.refusals import Draining
+from laser_tools.worker.record import ASK_ROUTES, IMAGE_ROUTE, OTHER, Record, record_of
+from laser_tools.worker.refusals import Draining, NotFound
 from laser_tools.worker.settings import WorkerSettings
 from laser_tools.worker.watch import lost
 
@@ -71,6 +71,8 @@ class Admission:
         self._health = health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and record_of(scope).route == OTHER:
+            raise NotFound  # here, as the router takes "/v1/answer\n" for a route, and we do not
         if scope["type"] != "http" or not self._gate.has_limit(record_of(scope).route):
             await self.app(scope, receive, send)
             return

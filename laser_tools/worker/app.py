@@ -45,7 +45,7 @@ def create_app(backend: Backend, settings: WorkerSettings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(Bodies, settings=settings)
     app.add_middleware(Admission, gate=worker.gate, health=worker.health)
-    app.add_middleware(Auth, keys=settings.keys)
+    app.add_middleware(Auth, keys=settings.keys, metrics_key=settings.metrics_key)
     app.add_middleware(Journal, metrics=worker.metrics, health=worker.health)
     return app
 

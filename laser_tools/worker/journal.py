@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
@@ -12,7 +13,7 @@ from laser_tools.wire import REQUEST_ID_HEADER
 from laser_tools.worker.health import Health
 from laser_tools.worker.metrics import Metrics
 from laser_tools.worker.record import Record, begin, header, logger, record_of
-from laser_tools.worker.refusals import Internal, body_of, headers_of
+from laser_tools.worker.refusals import Draining, Internal, body_of, headers_of
 from laser_tools.worker.unread import Unread
 
 
@@ -39,6 +40,9 @@ class Journal:
             await self.app(scope, unread.receive, noting)
         except LaserError as error:
             await self._refuse(scope, error, unread, noting)
+        except asyncio.CancelledError:  # the server ends, and waits for nobody any longer
+            await self._refuse(scope, Draining(), unread, noting)
+            raise
         except Exception as error:
             record.error = type(error).__name__  # its text may hold anything
             await self._refuse(scope, Internal(), unread, noting)

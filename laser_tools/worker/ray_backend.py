@@ -114,7 +114,8 @@ class RayBackend:
     ) -> Reply[Any]:
         image = await self._images.ref(request.image)
         method = getattr(handle.options(multiplexed_model_id=image_key(request.image)), kind)
-        return await _replied(method.remote(image, request.model_dump(), deadline_s))
+        asked = {**request.model_dump(), "cache_salt": request.cache_salt}
+        return await _replied(method.remote(image, asked, deadline_s))
 
 
 async def _replied(response: Any) -> Reply[Any]:  # noqa: ANN401 (ray.serve's DeploymentResponse)

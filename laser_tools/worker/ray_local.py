@@ -14,7 +14,7 @@ from laser_tools.errors import ModelUnavailable
 from laser_tools.worker.local import load_engine
 from laser_tools.worker.ray_options import RayOptions
 from laser_tools.worker.ray_replica import Load
-from laser_tools.worker.settings import WorkerSettings
+from laser_tools.worker.settings import PREFIX, SECRETS, WorkerSettings
 
 if TYPE_CHECKING:
     from laser_tools.worker.ray_backend import RayBackend
@@ -101,5 +101,5 @@ def _prepare_environment() -> None:
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Replicas tell us by their answers how they stand; they need none of the caller's keys.
-    for name in ("LASER_API_KEYS", "LASER_API_KEY"):
-        os.environ.pop(name, None)
+    for name in SECRETS:
+        os.environ.pop(f"{PREFIX}{name.upper()}", None)

@@ -8,10 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from laser_tools.errors import Misconfigured
-from laser_tools.worker.settings import WorkerSettings, worker_settings
+from laser_tools.worker.settings import SECRETS, WorkerSettings, worker_settings
 
 OF_THE_PROXY = ("host", "port")  # Ray Serve listens, as `http_options` says
-KEYS = ("api_key", "api_keys")
 
 
 class RayOptions(BaseModel):
@@ -40,11 +39,11 @@ def split(args: Mapping[str, Any]) -> tuple[RayOptions, dict[str, Any]]:
     Raises Misconfigured for an argument that there is not, or must not be there.
     """
     flags = {name: value for name, value in args.items() if name not in RayOptions.model_fields}
-    known = set(WorkerSettings.model_fields) - {*OF_THE_PROXY, *KEYS}
-    if keys := sorted(set(flags) & set(KEYS)):
+    known = set(WorkerSettings.model_fields) - {*OF_THE_PROXY, *SECRETS}
+    if keys := sorted(set(flags) & set(SECRETS)):
         raise Misconfigured(
             f"{keys[0]} must not be an argument, which Ray shows to all who may look at it. "
-            f"Set LASER_API_KEYS in the environment."
+            f"Set LASER_{keys[0].upper()} in the environment."
         )
     if unknown := sorted(set(flags) - known):
         raise Misconfigured(
@@ -80,4 +79,4 @@ def ingress_settings(flags: Mapping[str, Any]) -> WorkerSettings:
 
 def without_keys(settings: WorkerSettings) -> WorkerSettings:
     """For the replicas, which need none: what is sent to them, Ray keeps."""
-    return settings.model_copy(update={"api_keys": (), "api_key": None})
+    return settings.model_copy(update={"api_keys": (), "api_key": None, "metrics_key": None})

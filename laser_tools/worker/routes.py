@@ -94,9 +94,7 @@ async def answer(
     body: AnswerBody, request: Request, worker: TheWorker, record: TheRecord
 ) -> Response:
     """Answer a question about an image, with the evidence."""
-    record.image = body.image[:8]
-    image = worker.images.get(record.key or 0, body.image)
-    asked = AnswerRequest(image=image, **body.model_dump(exclude={"image"}))
+    asked = AnswerRequest(**_about(worker, record, body))
     result = await worker.backend.answer(asked, _deadline_s(request, worker, record))
     return _result(worker, record, result)
 
@@ -104,9 +102,7 @@ async def answer(
 @routes.post(ZOOM_PATH, response_model=ZoomResult)
 async def zoom(body: ZoomBody, request: Request, worker: TheWorker, record: TheRecord) -> Response:
     """Say where in an image to look."""
-    record.image = body.image[:8]
-    image = worker.images.get(record.key or 0, body.image)
-    asked = ZoomRequest(image=image, **body.model_dump(exclude={"image"}))
+    asked = ZoomRequest(**_about(worker, record, body))
     result = await worker.backend.zoom(asked, _deadline_s(request, worker, record))
     return _result(worker, record, result)
 
@@ -138,6 +134,13 @@ async def _in_time(request: Request, worker: Worker, record: Record) -> AsyncIte
             yield
     except TimeoutError:
         raise DeadlineExceeded(deadline_s) from None
+
+
+def _about(worker: Worker, record: Record, body: AnswerBody | ZoomBody) -> dict[str, Any]:
+    """The request's fields: the image of that name, for the caller's key alone."""
+    record.image, key = body.image[:8], record.key or 0
+    image = worker.images.get(key, body.image)
+    return {**body.model_dump(exclude={"image"}), "image": image, "cache_salt": f"key {key}"}
 
 
 def _deadline_s(request: Request, worker: Worker, record: Record) -> float:

@@ -15,12 +15,12 @@ from laser_tools.errors import Misconfigured
 from laser_tools.worker.app import create_app
 from laser_tools.worker.backend import Backend
 from laser_tools.worker.local import load_engine
+from laser_tools.worker.protocol import Protocol
 from laser_tools.worker.record import log_event
 from laser_tools.worker.server import Server
 from laser_tools.worker.settings import WorkerSettings
 from laser_tools.worker.worker import Worker
 
-MAX_HEADER_BYTES = 16 * 2**10
 KEEP_ALIVE_S = 15
 
 
@@ -50,7 +50,7 @@ def check_start(settings: WorkerSettings) -> None:
 def _config(app: object, settings: WorkerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -59,7 +59,6 @@ def _config(app: object, settings: WorkerSettings) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=1,  # what is in flight has had its time by then
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
 
 

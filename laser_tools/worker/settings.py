@@ -14,6 +14,7 @@ from laser_tools.loopback import is_loopback
 
 PREFIX = "LASER_"
 MIN_KEY_CHARS = 16
+SECRETS = ("api_keys", "api_key", "metrics_key")  # never on a command line, never shown
 _KEY_CHARS = frozenset(string.ascii_letters + string.digits + string.punctuation)
 _KEY_RULE = (
     f"API keys of at least {MIN_KEY_CHARS} printable ASCII characters without spaces or commas"
@@ -45,6 +46,9 @@ class WorkerSettings(BaseSettings):
         default=(), description=f"{_KEY_RULE}, separated by commas"
     )
     api_key: SecretStr | None = Field(default=None, description=f"one of the {_KEY_RULE}")
+    metrics_key: SecretStr | None = Field(
+        default=None, description=f"a key for /metrics alone, as strong as {_KEY_RULE}"
+    )
 
     max_body_bytes: int = Field(
         default=16 * 2**20, ge=2**16, description="a number of bytes from 65536"
@@ -95,7 +99,7 @@ class WorkerSettings(BaseSettings):
             _check_key(key)
         return keys
 
-    @field_validator("api_key")
+    @field_validator("api_key", "metrics_key")
     @classmethod
     def _key_is_strong(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None:
@@ -108,6 +112,11 @@ class WorkerSettings(BaseSettings):
             raise ValueError(
                 f"LASER_API_KEYS must hold a key when LASER_HOST (--host) is not a loopback "
                 f"address: set {_KEY_RULE}, or listen on 127.0.0.1."
+            )
+        if self.metrics_key in self.keys:
+            raise ValueError(
+                "LASER_METRICS_KEY must be none of LASER_API_KEYS: whoever holds one of these may "
+                "not see what the others ask."
             )
         if self.default_deadline_s > self.max_deadline_s:
             raise ValueError("LASER_DEFAULT_DEADLINE_S must be at most LASER_MAX_DEADLINE_S.")
@@ -133,8 +142,8 @@ class WorkerSettings(BaseSettings):
 
     def redacted(self) -> dict[str, Any]:
         """For a log: everything, and of the keys only how many there are."""
-        shown = self.model_dump(mode="json", exclude={"api_keys", "api_key"})
-        return {**shown, "n_api_keys": len(self.keys)}
+        shown = self.model_dump(mode="json", exclude=set(SECRETS))
+        return {**shown, "n_api_keys": len(self.keys), "metrics_key": self.metrics_key is not None}
 
 
 def worker_settings(**flags: object) -> WorkerSettings:
@@ -162,5 +171,5 @@ def _sentence(error: ValidationError) -> str:
         return first["msg"].removeprefix("Value error, ")
     name = str(first["loc"][0])
     rule = WorkerSettings.model_fields[name].description
-    flag = "" if name.startswith("api_key") else f" (--{name.replace('_', '-')})"
+    flag = "" if name in SECRETS else f" (--{name.replace('_', '-')})"
     return f"{PREFIX}{name.upper()}{flag} must be {rule}."

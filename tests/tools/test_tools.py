@@ -24,10 +24,10 @@ def call(
     toolkit: LaserToolkit,
     name: str,
     args: dict[str, Any],
-    thread_id: str | None = None,
+    thread_id: object = None,
 ) -> ToolMessage:
     """Invoke as an agent does; a tool call in, a tool message out."""
-    config = {"configurable": {"thread_id": thread_id}} if thread_id else {}
+    config = {} if thread_id is None else {"configurable": {"thread_id": thread_id}}
     message = tool_named(toolkit, name).invoke(
         {"type": "tool_call", "id": "1", "name": name, "args": args},
         config,  # type: ignore[arg-type]
@@ -145,6 +145,18 @@ def test_threads_do_not_see_each_other(toolkit: LaserToolkit) -> None:
     assert read(call(toolkit, "grounded_vqa", args))["answer"] == "red"
     assert read(call(toolkit, "grounded_vqa", args, "b"))["answer"] == "blue"
     assert "Known: none" in call(toolkit, "grounded_vqa", args, "c").text
+
+
+@pytest.mark.parametrize("thread_id", [0, "", "0", False])
+def test_a_thread_of_any_name_is_a_thread_of_its_own(
+    toolkit: LaserToolkit, thread_id: object
+) -> None:
+    """None alone is the conversation "default", which has an image."""
+    args = {"image": "img_1", "question": "Colour?"}
+    assert "Known: none" in call(toolkit, "grounded_vqa", args, thread_id).text
+    toolkit.add_image(scene(colour="blue"), thread_id=str(thread_id))
+    assert read(call(toolkit, "grounded_vqa", args, thread_id))["answer"] == "blue"
+    assert read(call(toolkit, "grounded_vqa", args))["answer"] == "red"
 
 
 class _Listener(BaseCallbackHandler):

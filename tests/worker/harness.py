@@ -27,6 +27,7 @@ from laser_tools.worker.worker import Worker
 from tests.gated import MAP, answered
 
 ALICE, BOB = "key-of-alice-0123456789", "key-of-bob-9876543210abc"
+OPERATOR = "key-of-the-operator-4711"  # for /metrics
 CANARY = "c4n4ry"
 
 
@@ -48,10 +49,7 @@ class ScriptedEngine:
     ) -> list[GroundedAnswer]:
         for request in requests:
             self._act(request.question, should_stop)
-        return [
-            answered(request).model_copy(update={"image_size": request.image.size})
-            for request in requests
-        ]
+        return [answered(request) for request in requests]
 
     def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
         for request in requests:
@@ -132,6 +130,11 @@ class House:
         body = {"image": image, "question": question}
         return await self.client.post("/v1/answer", json=body, headers=headers)
 
+    async def metrics(self) -> str:
+        reply = await self.client.get("/metrics", headers={"Authorization": f"Bearer {OPERATOR}"})
+        assert reply.status_code == 200, reply.text
+        return reply.text
+
     async def asking(self, image: str, question: str) -> asyncio.Task[httpx.Response]:
         """A question on its way, once the engine has begun with it."""
         task = asyncio.create_task(self.ask(image, question))
@@ -145,7 +148,8 @@ class House:
 
 
 def settings(**changes: Any) -> WorkerSettings:  # noqa: ANN401
-    return worker_settings(**{"api_keys": f"{ALICE},{BOB}", "max_wait_ms": 0.0, **changes})
+    keys = {"api_keys": f"{ALICE},{BOB}", "metrics_key": OPERATOR}
+    return worker_settings(**{**keys, "max_wait_ms": 0.0, **changes})
 
 
 @asynccontextmanager

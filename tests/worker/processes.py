@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.worker.harness import ALICE, sha256
+from tests.worker.harness import ALICE, OPERATOR, sha256
 
 SCRIPTED = ("-m", "tests.worker.scripted_worker")
 PICO = ("-c", "import sys; from laser_tools import cli; sys.exit(cli.run(['serve']))")
@@ -26,7 +26,8 @@ class Process:
     """A worker process; its log is collected while it runs."""
 
     def __init__(self, command: Sequence[str], variables: dict[str, str]) -> None:
-        environment = {**os.environ, "LASER_API_KEYS": ALICE, "LASER_PORT": "0", **variables}
+        keys = {"LASER_API_KEYS": ALICE, "LASER_METRICS_KEY": OPERATOR}
+        environment = {**os.environ, **keys, "LASER_PORT": "0", **variables}
         self.popen = subprocess.Popen(
             [sys.executable, *command], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
@@ -50,6 +51,10 @@ class Process:
 
     def ask(self, name: str, question: str) -> httpx.Response:
         return self.client.post("/v1/answer", json={"image": name, "question": question})
+
+    def metrics(self) -> str:
+        headers = {"Authorization": f"Bearer {OPERATOR}"}
+        return self.client.get("/metrics", headers=headers).text
 
     def exit_code(self) -> int:
         code = self.popen.wait(PATIENCE_S)

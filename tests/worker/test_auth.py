@@ -61,7 +61,7 @@ async def test_a_mounted_worker_is_as_strict() -> None:
 
 
 async def test_without_keys_everyone_is_let_in() -> None:
-    async with house(api_keys="") as home:
+    async with house(api_keys="", metrics_key=None) as home:
         assert (await raw(home.app, "GET", "/readyz", key=None)).status == 200
         assert (await raw(home.app, "GET", "/metrics", key="whatever")).status == 200
 

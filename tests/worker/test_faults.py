@@ -184,7 +184,7 @@ async def test_no_secret_reaches_a_log_or_a_metric(caplog: pytest.LogCaptureFixt
             await home.client.get(path, headers={"traceparent": CANARY, "X-Request-Id": "a b"})
         await home.client.request(CANARY.upper(), "/livez")
         await home.client.get("/livez", headers={"Authorization": f"Bearer {CANARY}"})
-        metrics = (await home.client.get("/metrics")).text
+        metrics = await home.metrics()
     mine = ours(caplog)
     others = [record.getMessage() for record in caplog.records if record.name != logger.name]
     others = [line for line in others if not line.startswith("HTTP Request:")]  # httpx's, not ours

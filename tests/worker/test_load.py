@@ -64,7 +64,18 @@ async def test_a_full_queue_refuses_before_the_body_is_read() -> None:
         home.engine.gate.set()
         assert [(await task).status_code for task in waiting] == [200, 200]
         shed = 'laser_shed_total{code="busy"} 2.0'
-        assert shed in (await home.client.get("/metrics")).text
+        assert shed in await home.metrics()
+
+
+async def test_no_spelling_of_a_route_passes_the_gate() -> None:
+    """The router takes a path with a line end for the route; to the gate it is none."""
+    async with house(max_queued=1) as home:
+        busy = await home.asking(await home.upload(), "slow")
+        for path in ("/v1/answer\n", "/v1/zoom\n", "/v1/images/x\n"):
+            reply = await raw(home.app, "POST", path, headers=[JSON], chunks=[question(NAME)])
+            assert reply.status in (404, 405), path
+        home.engine.gate.set()
+        await busy
 
 
 async def test_a_storm_of_requests_is_answered_or_refused() -> None:
@@ -109,7 +120,7 @@ async def test_a_deadline_in_the_queue() -> None:
         home.engine.gate.set()
         assert (await first).status_code == 200
         assert "late" not in home.engine.asked
-        assert "laser_deadline_exceeded_total 1.0" in (await home.client.get("/metrics")).text
+        assert "laser_deadline_exceeded_total 1.0" in await home.metrics()
 
 
 async def test_a_deadline_though_the_model_does_not_ask() -> None:
@@ -149,7 +160,7 @@ async def test_hanging_up_stops_the_model() -> None:
         await home.until(lambda: home.engine.stopped == 1)
         assert home.worker.gate.in_flight == 0
         assert (await home.ask(NAME, "what?")).status_code == 200
-        assert "laser_cancelled_total 1.0" in (await home.client.get("/metrics")).text
+        assert "laser_cancelled_total 1.0" in await home.metrics()
 
 
 async def test_hanging_up_leaves_the_queue() -> None:

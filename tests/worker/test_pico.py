@@ -30,7 +30,7 @@ async def test_answers_over_http_are_those_in_process() -> None:
     served = load_engine(settings())
     async with house(served) as home:
         for item in draw_items("validation", N_ITEMS, 0):
-            data = _png(item.image)
+            data = png_of(item.image)
             body = {"image": sha256(data), "question": item.question}
             first = await home.client.post("/v1/answer", json=body)
             assert (first.status_code, first.json()["error"]["code"]) == (404, "image_not_found")
@@ -47,12 +47,12 @@ async def test_answers_over_http_are_those_in_process() -> None:
         outside = {**body, "box": {"x0": 0, "y0": 0, "x1": 99_999, "y1": 9}}
         refused = await home.client.post("/v1/answer", json=outside)
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_request")
-        metrics = (await home.client.get("/metrics")).text
+        metrics = await home.metrics()
     assert 'laser_stage_seconds_count{stage="decode"}' in metrics
     assert "laser_prefix_hits_total 0.0" not in metrics
 
 
-def _png(image: Image.Image) -> bytes:
+def png_of(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

@@ -189,9 +189,10 @@ async def test_an_image_is_sent_once_for_all_questions() -> None:
     running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
     other = Image.new("RGB", (64, 48))  # of equal pixels, and yet another one
     for image in (REQUEST.image, REQUEST.image, other, REQUEST.image):
-        await running.answer(REQUEST.model_copy(update={"image": image}), 5.0)
+        changed = {"image": image, "cache_salt": "key 1"}
+        await running.answer(REQUEST.model_copy(update=changed), 5.0)
     assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
-    assert handle.sent[1][1:] == (REQUEST.model_dump(), 5.0)
+    assert handle.sent[1][1:] == ({**REQUEST.model_dump(), "cache_salt": "key 1"}, 5.0)
 
 
 async def test_an_image_that_may_be_lost_is_sent_again() -> None:
@@ -260,6 +261,7 @@ def test_an_images_key_is_its_pixels() -> None:
     ("args", "words"),
     [
         ({"api_keys": ALICE}, "api_keys must not be an argument"),
+        ({"metrics_key": ALICE}, "metrics_key must not be an argument.*LASER_METRICS_KEY"),
         ({"modell": "pico"}, "no argument 'modell'"),
         ({"port": 1}, "no argument 'port'"),
         ({"replicas": 0}, "replicas: "),

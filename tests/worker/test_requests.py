@@ -68,7 +68,7 @@ async def test_the_least_recently_used_image_goes() -> None:
         await home.ask(names[0], "what?")
         names.append(await home.upload(files[2]))
         statuses = [(await home.ask(name, "what?")).status_code for name in names]
-        metrics = (await home.client.get("/metrics")).text
+        metrics = await home.metrics()
     assert statuses == [200, 404, 200]
     assert f"laser_image_store_bytes {2 * (2_000_000 + 8 * 500 + 1024):.6e}" in metrics
 

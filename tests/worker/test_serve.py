@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
@@ -24,7 +26,7 @@ def in_flight(worker: Process, question: str) -> Iterator[Future[httpx.Response]
     """A question that the model works on."""
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(worker.ask, NAME, question)
-        until(lambda: "laser_batch_in_flight 1.0" in worker.client.get("/metrics").text)
+        until(lambda: "laser_batch_in_flight 1.0" in worker.metrics())
         yield asked
 
 
@@ -80,8 +82,68 @@ def test_a_drain_has_an_end() -> None:
         with in_flight(worker, "slow") as asked:
             worker.popen.send_signal(signal.SIGTERM)
             assert worker.exit_code() == 0
-            assert asked.exception(PATIENCE_S) or asked.result().status_code >= 499
+            refused = asked.result(PATIENCE_S)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+            assert refused.headers["retry-after"]
         assert worker.events("drain_timeout")
+
+
+def test_a_second_sigterm_ends_at_once_and_says_so() -> None:
+    """What is in flight gets the contract's refusal, not the server's own words."""
+    with process(*SCRIPTED) as worker:
+        worker.ready()
+        worker.upload(png())
+        with in_flight(worker, "slow") as asked:
+            worker.popen.send_signal(signal.SIGTERM)
+            until(lambda: bool(worker.events("drain")))
+            worker.popen.send_signal(signal.SIGTERM)
+            refused = asked.result(PATIENCE_S)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+            assert refused.headers["retry-after"]
+        assert worker.exit_code() == 0
+
+
+def test_a_hang_up_drains() -> None:
+    """The terminal's end, or a service manager's reload: nothing in flight is lost."""
+    with process(*SCRIPTED) as worker:
+        worker.ready()
+        worker.upload(png())
+        with in_flight(worker, "a while") as asked:
+            worker.popen.send_signal(signal.SIGHUP)
+            assert asked.result(PATIENCE_S).json()["answer"] == "a while"
+        assert worker.exit_code() == 0
+        assert worker.events("drain")
+
+
+def test_nohup_is_respected() -> None:
+    quiet = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a child inherits it
+    try:
+        with process(*SCRIPTED) as worker:
+            signal.signal(signal.SIGHUP, quiet)
+            worker.ready()
+            worker.popen.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            assert worker.client.get("/readyz").status_code == 200
+    finally:
+        signal.signal(signal.SIGHUP, quiet)
+
+
+def test_file_descriptors_that_run_out_are_one_line_a_second() -> None:
+    """Connections that nobody closes, under a limit of 64 files; who is in is served meanwhile."""
+    with process(*SCRIPTED) as worker, ExitStack() as held:
+        worker.ready()
+        resource.prlimit(worker.popen.pid, resource.RLIMIT_NOFILE, (64, 64))
+        since_s, address = time.monotonic(), ("127.0.0.1", worker.client.base_url.port or 0)
+        for _ in range(80):
+            held.enter_context(socket.create_connection(address, 10))
+        while len(worker.events("accept_failed")) < 3:
+            assert worker.client.get("/readyz").status_code == 200
+            assert time.monotonic() - since_s < PATIENCE_S
+        assert len(worker.events("accept_failed")) <= time.monotonic() - since_s + 1
+        assert worker.events("accept_failed")[0]["error"] == "EMFILE"
+        assert worker.events("log") == []
+        held.close()
+        until(lambda: httpx.get(f"{worker.client.base_url}/livez").status_code == 200)
 
 
 def test_a_device_fault_ends_the_process() -> None:

@@ -11,7 +11,7 @@ from laser_tools import cli
 from laser_tools.errors import Misconfigured, MissingExtra
 from laser_tools.loopback import is_loopback
 from laser_tools.worker.settings import worker_settings
-from tests.worker.harness import ALICE, BOB
+from tests.worker.harness import ALICE, BOB, OPERATOR
 
 WRONG = {
     "LASER_PORT": ("http", "70000", "-1", ""),
@@ -31,6 +31,7 @@ WRONG = {
         "short-secret", "a secret with spaces", "секрет-not-ASCII-secret", f"{ALICE},secret",
     ),
     "LASER_API_KEY": ("short-secret",),
+    "LASER_METRICS_KEY": ("short-secret", ""),
 }  # fmt: skip
 
 
@@ -79,20 +80,29 @@ def test_flags_win_and_keys_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [key.get_secret_value() for key in chosen.keys] == [ALICE, BOB]
 
 
+def test_the_metrics_key_is_none_of_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LASER_API_KEYS", f"{ALICE},{BOB}")
+    monkeypatch.setenv("LASER_METRICS_KEY", BOB)
+    with pytest.raises(Misconfigured, match=r"^LASER_METRICS_KEY must be none of LASER_API_KEYS"):
+        worker_settings()
+
+
 @pytest.mark.enable_socket
 def test_check_shows_everything_but_the_keys(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LASER_API_KEYS", f"{ALICE},{BOB}")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # or the check would set torch's threads
+    monkeypatch.setenv("LASER_METRICS_KEY", OPERATOR)
     flags = ["--host", "0.0.0.0", "--port", "0", "--max-queued", "7"]
     assert cli.run(["serve", "--check", *flags]) == 0
     out = capsys.readouterr().out
     shown = json.loads(out)
     assert (shown["host"], shown["max_queued"], shown["n_api_keys"]) == ("0.0.0.0", 7, 2)
-    assert ALICE not in out
-    assert BOB not in out
-    assert ALICE not in repr(worker_settings())
+    assert shown["metrics_key"] is True
+    for key in (ALICE, BOB, OPERATOR):
+        assert key not in out
+        assert key not in repr(worker_settings())
 
 
 @pytest.mark.enable_socket

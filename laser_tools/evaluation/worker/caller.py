@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import httpx
 
 from laser_tools.evaluation.worker.pictures import Asked
-from laser_tools.evaluation.worker.process import WorkerProcess, bearer
+from laser_tools.evaluation.worker.process import METRICS_KEY, WorkerProcess, bearer
 from laser_tools.wire import ANSWER_PATH, DEADLINE_HEADER, IMAGES_PATH
 
 PATIENCE_S = 120.0
@@ -108,9 +108,12 @@ class Caller:
             _seconds(response.headers.get("Retry-After")),
         )
 
+    async def metrics(self) -> Reply:
+        return await self.send("GET", "/metrics", headers=bearer(METRICS_KEY))
+
     async def metric(self, name: str) -> float:
         """The value of one gauge or counter without labels."""
-        text = (await self.send("GET", "/metrics")).body.decode()
+        text = (await self.metrics()).body.decode()
         found = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         return float(found[0].split()[1]) if found else 0.0
 

@@ -20,6 +20,7 @@ SERVE = ("-m", "laser_tools.evaluation.worker.leash", "serve")
 FAULTY = ("-m", "laser_tools.evaluation.worker.faulty")
 CANARY = "c4n4ry"
 KEY = f"key-{CANARY}-0123456789"  # no log may hold it
+METRICS_KEY = f"metrics-{KEY}"
 HOST = "127.0.0.1"
 START_S = 180.0  # loading a model takes as long as the machine is busy
 END_S = 60.0
@@ -131,11 +132,11 @@ def until(true: Callable[[], bool], patience_s: float) -> None:
         time.sleep(LOOK_S)
 
 
-def bearer() -> dict[str, str]:
-    return {"Authorization": f"Bearer {KEY}"}
+def bearer(key: str = KEY) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _environment() -> dict[str, str]:
     """Ours, without what would configure a worker or another one's client."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LASER_")}
-    return {**kept, "LASER_API_KEYS": KEY}
+    return {**kept, "LASER_API_KEYS": KEY, "LASER_METRICS_KEY": METRICS_KEY}

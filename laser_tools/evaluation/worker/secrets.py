@@ -23,7 +23,7 @@ async def _secrets(bench: Bench) -> Figures:
         await caller.upload(asked.data)
         await caller.ask(Asked(asked.data, f"What is {CANARY}?"))
         out = [await _refused(caller, method, path, body) for method, path, body in _paths(asked)]
-        out.append((await caller.send("GET", "/metrics")).body)
+        out.append((await caller.metrics()).body)
     lines = [line for body in out for line in body.decode(errors="replace").splitlines()]
     found = sum(found_in(line, (CANARY,)) for line in lines)
     return {"secrets": {"lines": len(lines), "matches": found}}

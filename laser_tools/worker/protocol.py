@@ -1,0 +1,40 @@
+"""uvicorn's HTTP/1.1 protocol with a limit on heads that holds however they arrive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_HEAD_BYTES = 16 * 2**10  # request line and headers
+
+
+class BoundedHeads(h11.Connection):
+    """The server's side of a connection.
+
+    h11 limits a head that is not complete yet: one that arrives in one piece never is that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD_BYTES)
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Raises RemoteProtocolError, as for anything else that is not to be taken."""
+        awaited = self.their_state is h11.IDLE
+        before = self._n_unread() if awaited else 0
+        event = super().next_event()
+        if awaited and before - self._n_unread() > MAX_HEAD_BYTES:
+            raise h11.RemoteProtocolError("The head is too long.", error_status_hint=431)
+        return event
+
+    def _n_unread(self) -> int:
+        return len(self.trailing_data[0])
+
+
+class Protocol(H11Protocol):
+    """For `uvicorn.Config(http=...)`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 (uvicorn's own)
+        super().__init__(*args, **kwargs)
+        self.conn = BoundedHeads()
