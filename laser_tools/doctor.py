@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ from laser_tools.vlm.probes import (
     eager_rows,
     last_logits,
     planted,
+    stock_greedy,
     texture,
 )
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
@@ -34,6 +36,7 @@ OTHER = "How many of them are red, and where are they?"
 WIDE, TALL = (448, 320), (240, 400)  # px; neither is a multiple of usual patches
 MEMORY_SIDES_PX = (448, 1024, 2048)
 N_NEW_TOKENS = 4
+N_DECODED = 8  # tokens; what is wrong with a cache shows from the second one on
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4}  # share of the largest value
 HALF_TOLERANCE = 5e-2  # bfloat16 has 8 bits of mantissa, and errors add up over the layers
 GIB = 2**30
@@ -129,6 +132,26 @@ def streams(vlm: VLM) -> Check:
     )
 
 
+def decoding(vlm: VLM) -> Check:
+    """An answer that goes on from a prefilled image is the one of stock `generate`.
+
+    Where they part, the two best tokens may have been as good as equal.
+    """
+    prompt = Prompt((texture(WIDE),), QUESTION)
+    (decoded,) = decode(vlm, read(Session(vlm), [prompt]), [Limits(N_DECODED)])
+    stock, leads = stock_greedy(vlm, encode(vlm, [prompt]), N_DECODED)
+    pairs = enumerate(zip_longest(_tokens(decoded), stock))
+    parted = [leads[step] for step, (ours, theirs) in pairs if ours != theirs][:1]
+    tie = bool(parted) and parted[0] <= _tolerance(vlm)
+    how = "" if not parted else ", but for a tie" if tie else " not"
+    return _check(
+        "decoding",
+        tie or not parted,
+        f"A prefilled image leads{how} to what generate says: {_tokens(decoded)} and {stock}.",
+        "Its answers would not be its own: do not use this model.",
+    )
+
+
 def memory(vlm: VLM) -> Check:
     """Weights, KV cache of two streams and captured rows: an estimate, without activations."""
     weights = weight_bytes(vlm.model)
@@ -153,6 +176,7 @@ CHECKS: dict[str, Callable[[VLM], Check]] = {
     "logits": logits,
     "prefix": prefix,
     "streams": streams,
+    "decoding": decoding,
     "memory": memory,
 }
 
@@ -194,13 +218,17 @@ def _made(name: str, check: Callable[[VLM], Check], vlm: VLM) -> Check:
 
 
 def _close(vlm: VLM, name: str, difference: float, what: str) -> Check:
-    allowed = TOLERANCE.get(vlm.model.dtype, HALF_TOLERANCE)
+    allowed = _tolerance(vlm)
     return _check(
         name,
         difference <= allowed,
         f"{what} differ by at most {difference:.1e} of the largest (allowed: {allowed:.0e}).",
         "Do not use this model; if --dtype float32 passes, its precision is to blame.",
     )
+
+
+def _tolerance(vlm: VLM) -> float:
+    return TOLERANCE.get(vlm.model.dtype, HALF_TOLERANCE)
 
 
 def _check(name: str, passed: bool, finding: str, advice: str = "") -> Check:

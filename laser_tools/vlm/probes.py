@@ -13,8 +13,16 @@ from torch import Tensor, nn
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
+from laser_tools.vlm.decode import until_stop
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
+from laser_tools.vlm.prompts import (
+    Encoded,
+    Prompt,
+    encode,
+    stop_ids,
+    token_layout,
+    visual_positions,
+)
 
 QUESTION = "What is in the image?"
 
@@ -108,3 +116,22 @@ def eager_rows(vlm: VLM, encoded: Encoded) -> Tensor:
 def last_logits(vlm: VLM, inputs: Mapping[str, Tensor], **options: object) -> Tensor:
     found: Tensor = vlm.model(**inputs, **{"use_cache": False, **options}, logits_to_keep=1).logits
     return found[:, -1].float()
+
+
+def stock_greedy(vlm: VLM, encoded: Encoded, n_tokens: int) -> tuple[list[str], list[float]]:
+    """What stock `generate` says to one whole prompt, token by token, without what ends it.
+
+    And for each of its steps, the end included, the lead of the token over the runner-up as a share
+    of the larger one's logit.
+    """
+    found = vlm.model.generate(
+        **encoded.inputs,
+        max_new_tokens=n_tokens,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    said = until_stop(found.sequences[0, encoded.length :].tolist(), stop_ids(vlm))
+    best = [logits[0].float().topk(2).values for logits in found.logits]
+    leads = [float((first - second) / max(abs(first), abs(second))) for first, second in best]
+    return [vlm.processor.tokenizer.decode([token]) for token in said], leads
