@@ -69,6 +69,23 @@ def test_a_prefix_that_cannot_be_shared_is_found() -> None:
     assert verdicts(vlm)["prefix"] == "fail"
 
 
+def test_decoding_that_leaves_the_prefilled_image_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a checkpoint's generation config did before it was put aside at loading."""
+    vlm = toy_llava()
+    monkeypatch.setattr(vlm.model.generation_config, "use_cache", False)
+    (check,) = [check for check in examine(vlm) if check.name == "decoding"]
+    assert check.verdict == "fail"
+    assert "leads not to what generate says" in check.finding
+
+
+@pytest.mark.parametrize(("lead", "verdict"), [(1e-6, "pass"), (1e-2, "fail")])
+def test_answers_may_part_where_two_tokens_are_as_good(
+    lead: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "stock_greedy", lambda *_: (["no"], [lead, 1.0]))
+    assert doctor.decoding(toy_llava()).verdict == verdict
+
+
 def test_an_unlisted_family_is_said_to_be_a_guess() -> None:
     found = examine(changed(toy_llava(), listed=UNLISTED.listed))
     assert (found[0].name, found[0].verdict) == ("family", "skip")

@@ -2,8 +2,8 @@
 
 `generate` fills what a call leaves unset from the model's generation config. A checkpoint's
 `use_cache: false` there makes it run the whole prompt over a prefilled cache, `stop_strings` or
-`min_new_tokens` change what is said: wrong answers, without a word. So nothing of it stays but which
-tokens end an answer, fill a row or begin a text.
+`min_new_tokens` change what is said: wrong answers, without a word. So nothing of it is kept but
+the tokens that end an answer, fill a row or begin a text.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def planted(vlm: VLM, size: tuple[int, int]) -> Planted:
     before = embedded(vlm, encoded)
     found = token_layout(vlm, encoded, 0, len(before))
     h, w = found.tokens.shape
-    cells = sorted({(0, 0), (h // 2, w // 2), (h - 1, w - 1), (0, w - 1), (h // 3, w // 4)})
+    corners = {(0, 0), (0, w - 1), (h - 1, 0), (h - 1, w - 1)}  # a turned map swaps two of them
+    cells = sorted(corners | {(h // 2, w // 2), (h // 3, w // 4)})
     changes = []
     for cell in cells:
         box = cells_box(frozenset({cell}), (h, w), found.box).as_tuple()
