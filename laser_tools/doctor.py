@@ -141,8 +141,8 @@ def decoding(vlm: VLM) -> Check:
     (decoded,) = decode(vlm, read(Session(vlm), [prompt]), [Limits(N_DECODED)])
     stock, leads = stock_greedy(vlm, encode(vlm, [prompt]), N_DECODED)
     pairs = enumerate(zip_longest(_tokens(decoded), stock))
-    parted = [leads[step] for step, (ours, theirs) in pairs if ours != theirs][:1]
-    tie = bool(parted) and parted[0] <= _tolerance(vlm)
+    parted = [step for step, (ours, theirs) in pairs if ours != theirs]
+    tie = bool(parted) and leads[parted[0]] <= _tolerance(vlm)
     how = "" if not parted else ", but for a tie" if tie else " not"
     return _check(
         "decoding",
