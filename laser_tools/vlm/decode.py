@@ -182,7 +182,7 @@ def _greedy(vlm: VLM, max_new_tokens: int) -> GenerationConfig:
 
 
 def _decoded(vlm: VLM, ids: Tensor, row: int, recorder: _Recorder, limit: Limits) -> Decoded:
-    tokens = until_stop(ids.tolist(), recorder._stop)
+    tokens = _until_stop(ids.tolist(), recorder._stop)
     text: str = vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
     if limit.trie is not None:
         text = limit.trie.choice(tokens) or text
@@ -191,8 +191,7 @@ def _decoded(vlm: VLM, ids: Tensor, row: int, recorder: _Recorder, limit: Limits
     return Decoded(text, tuple(_token_margin(vlm.processor.tokenizer, s, row) for s in steps))
 
 
-def until_stop(tokens: list[int], stop: list[int]) -> list[int]:
-    """The tokens in front of the first one that ends an answer."""
+def _until_stop(tokens: list[int], stop: list[int]) -> list[int]:
     ends = [i for i, token in enumerate(tokens) if token in stop]
     return tokens[: ends[0]] if ends else tokens
 

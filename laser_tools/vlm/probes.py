@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
-from laser_tools.vlm.decode import until_stop
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prompts import (
     Encoded,
     Prompt,
     encode,
-    stop_ids,
     token_layout,
     visual_positions,
 )
@@ -34,6 +32,15 @@ class Planted:
     grid_hw: tuple[int, int]
     hits: int
     places: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token that was decoded, by how much it won and the largest of all, in logits."""
+
+    token: str
+    margin: float
+    largest: float
 
 
 def planted(vlm: VLM, size: tuple[int, int]) -> Planted:
@@ -119,12 +126,8 @@ def last_logits(vlm: VLM, inputs: Mapping[str, Tensor], **options: object) -> Te
     return found[:, -1].float()
 
 
-def stock_greedy(vlm: VLM, encoded: Encoded, n_tokens: int) -> tuple[list[str], list[float]]:
-    """What stock `generate` says to one whole prompt, token by token, without what ends it.
-
-    And for each of its steps, the end included, the lead of the token over the runner-up as a share
-    of the larger one's logit.
-    """
+def stock_greedy(vlm: VLM, encoded: Encoded, n_tokens: int) -> list[Step]:
+    """What stock `generate` says to one whole prompt, the token that ends it included."""
     found = vlm.model.generate(
         **encoded.inputs,
         max_new_tokens=n_tokens,
@@ -132,7 +135,13 @@ def stock_greedy(vlm: VLM, encoded: Encoded, n_tokens: int) -> tuple[list[str], 
         return_dict_in_generate=True,
         output_logits=True,
     )
-    said = until_stop(found.sequences[0, encoded.length :].tolist(), stop_ids(vlm))
-    best = [logits[0].float().topk(2).values for logits in found.logits]
-    leads = [float((first - second) / max(abs(first), abs(second))) for first, second in best]
-    return [vlm.processor.tokenizer.decode([token]) for token in said], leads
+    tokens = found.sequences[0, encoded.length :].tolist()
+    steps = zip(tokens, found.logits, strict=True)
+    return [
+        _step(vlm.processor.tokenizer.decode([one]), logits[0].float()) for one, logits in steps
+    ]
+
+
+def _step(token: str, logits: Tensor) -> Step:
+    first, second = logits.topk(2).values.tolist()
+    return Step(token, first - second, float(logits.abs().max()))
