@@ -15,7 +15,7 @@ from laser_tools.schema import TokenMargin
 from laser_tools.vlm.decode import Decoded
 from laser_tools.vlm.families import FAMILIES, UNLISTED, one_by_one
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, one_grid
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.load import VLM, load_vlm
 from laser_tools.vlm.probes import Step
 from tests.toy_families import TOY_FAMILIES, toy_llava_next, toy_qwen2_vl
 from tests.toys import toy_llava, toy_qwen
@@ -108,9 +108,11 @@ def test_answers_may_part_at_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.decoding(toy_llava()).verdict == "pass"
 
 
-def test_an_answer_that_ends_at_once_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "stock_greedy", said(("</s>", 5.0)))
-    assert doctor.decoding(toy_llava()).verdict == "skip"
+def test_decoding_is_compared_past_the_end_of_an_answer() -> None:
+    """The embedded model says one word to the doctor's question."""
+    (check,) = [check for check in examine(load_vlm()) if check.name == "decode"]
+    assert check.verdict == "pass"
+    assert check.finding.startswith("Margins of 8 tokens")
 
 
 def test_an_unlisted_family_is_said_to_be_a_guess() -> None:

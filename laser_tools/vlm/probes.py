@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
+from laser_tools.vlm.choices import Trie
 from laser_tools.vlm.load import VLM
 from laser_tools.vlm.prompts import (
     Encoded,
     Prompt,
     encode,
+    stop_ids,
     token_layout,
     visual_positions,
 )
@@ -126,22 +128,42 @@ def last_logits(vlm: VLM, inputs: Mapping[str, Tensor], **options: object) -> Te
     return found[:, -1].float()
 
 
+@dataclass(frozen=True)
+class Unending(Trie):
+    """Not choices: any of `tokens`, `n_tokens` times."""
+
+    tokens: tuple[int, ...]
+    n_tokens: int
+
+    @property
+    def depth(self) -> int:
+        return self.n_tokens
+
+    def next_tokens(self, so_far: Sequence[int], stop: int) -> list[int]:
+        return list(self.tokens)
+
+
+def unending(vlm: VLM, n_tokens: int) -> Unending:
+    """Holds an answer to tokens that do not end it."""
+    vocabulary = range(vlm.model.config.get_text_config().vocab_size)
+    return Unending({}, tuple(set(vocabulary) - set(stop_ids(vlm))), n_tokens)
+
+
 def stock_greedy(vlm: VLM, encoded: Encoded, n_tokens: int) -> list[Step]:
-    """What stock `generate` says to one whole prompt, the token that ends it included."""
+    """What stock `generate` says to one whole prompt where it must not end before `n_tokens`."""
     found = vlm.model.generate(
         **encoded.inputs,
         max_new_tokens=n_tokens,
         do_sample=False,
+        suppress_tokens=stop_ids(vlm),
         return_dict_in_generate=True,
-        output_logits=True,
+        output_scores=True,
     )
     tokens = found.sequences[0, encoded.length :].tolist()
-    steps = zip(tokens, found.logits, strict=True)
-    return [
-        _step(vlm.processor.tokenizer.decode([one]), logits[0].float()) for one, logits in steps
-    ]
+    texts = [vlm.processor.tokenizer.decode([token]) for token in tokens]
+    return [_step(text, one[0].float()) for text, one in zip(texts, found.scores, strict=True)]
 
 
-def _step(token: str, logits: Tensor) -> Step:
-    first, second = logits.topk(2).values.tolist()
-    return Step(token, first - second, float(logits.abs().max()))
+def _step(token: str, scores: Tensor) -> Step:
+    first, second = scores.topk(2).values.tolist()
+    return Step(token, first - second, float(scores[scores.isfinite()].abs().max()))

@@ -17,7 +17,7 @@ from laser_tools.vlm.load import VLM, load_vlm
 from laser_tools.vlm.prompts import stop_ids
 from tests.toys import picture, toy_llava
 
-NINE = {
+NINE: dict[str, dict[str, Any]] = {
     "use_cache": {"use_cache": False},
     "return_dict_in_generate": {"return_dict_in_generate": True},
     "num_return_sequences": {"num_return_sequences": 2, "do_sample": True},

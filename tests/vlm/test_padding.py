@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPImageProcessorPil, LlavaImageProcessorPil
+from transformers import BaseImageProcessor, CLIPImageProcessorPil, LlavaImageProcessorPil
 
 from laser_tools.grounding.regions import covered_cells, region_of_box
 from laser_tools.methods.views import positive_view
@@ -26,8 +26,8 @@ SIZES = {"size": {"shortest_edge": 48}, "crop_size": {"height": 48, "width": 48}
 WIDE = (1920, 1080)
 
 
-def pixels(rules: object, image: Image.Image) -> Tensor:
-    found: Tensor = rules(image, return_tensors="pt")["pixel_values"]  # type: ignore[operator]
+def pixels(rules: BaseImageProcessor, image: Image.Image) -> Tensor:
+    found: Tensor = rules(image, return_tensors="pt")["pixel_values"]
     return found
 
 
@@ -59,8 +59,8 @@ def test_an_image_is_padded_as_transformers_own_llava_processor_pads(size: tuple
 
 def test_a_processor_that_knows_padding_decides_and_one_that_stretches_is_left_alone() -> None:
     padding = uncropped(LlavaImageProcessorPil(**SIZES, do_pad=True))
-    assert isinstance(padding, PadsToSquare)
     assert not padding.do_pad  # not twice
+    assert isinstance(padding, PadsToSquare)
     assert uncropped(padding) is padding
     for rules in (
         LlavaImageProcessorPil(**SIZES, do_pad=False),
