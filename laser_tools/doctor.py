@@ -217,17 +217,13 @@ def _made(name: str, check: Callable[[VLM], Check], vlm: VLM) -> Check:
 
 
 def _close(vlm: VLM, name: str, difference: float, what: str) -> Check:
-    allowed = _tolerance(vlm)
+    allowed = TOLERANCE.get(vlm.model.dtype, HALF_TOLERANCE)
     return _check(
         name,
         difference <= allowed,
         f"{what} differ by at most {difference:.1e} of the largest (allowed: {allowed:.0e}).",
         "Do not use this model; if --dtype float32 passes, its precision is to blame.",
     )
-
-
-def _tolerance(vlm: VLM) -> float:
-    return TOLERANCE.get(vlm.model.dtype, HALF_TOLERANCE)
 
 
 def _check(name: str, passed: bool, finding: str, advice: str = "") -> Check:

@@ -63,8 +63,8 @@ LayoutRule = Callable[[ImageTokens], TokenLayout]
 def one_grid(image: ImageTokens) -> TokenLayout:
     """A square grid over what resize and centre crop leave of the image (LLaVA-1.5, PaliGemma).
 
-    Where the image is padded to a square, the cells whose middle lies on it are left; it is taken
-    to end where they do, which is off by half a cell at most.
+    Of an image padded to a square only the cells whose middle lies on it are kept. Those that reach
+    beyond it are taken to end with it, which is off by half a cell at most.
     """
     side = isqrt(image.n_tokens)
     tokens = _block(0, side, side)
