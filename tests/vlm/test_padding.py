@@ -35,7 +35,8 @@ def changes(before: tuple[Image.Image, ...], after: tuple[Image.Image, ...]) -> 
     """By how much each visual token (N,) of these images differs."""
     vlm = toy_llava()
     one, other = (embedded(vlm, encode(vlm, [Prompt(x, "where?")])) for x in (before, after))
-    return torch.linalg.vector_norm(one - other, dim=-1)
+    distance: Tensor = (one - other).norm(dim=-1)
+    return distance
 
 
 def layout_of(size: tuple[int, int]) -> TokenLayout:
