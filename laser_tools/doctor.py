@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import takewhile
 from typing import Literal
 
 import torch
@@ -22,7 +23,9 @@ from laser_tools.vlm.probes import (
     eager_rows,
     last_logits,
     planted,
+    stock_greedy,
     texture,
+    unending,
 )
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
 from laser_tools.vlm.session import Session
@@ -34,6 +37,7 @@ OTHER = "How many of them are red, and where are they?"
 WIDE, TALL = (448, 320), (240, 400)  # px; neither is a multiple of usual patches
 MEMORY_SIDES_PX = (448, 1024, 2048)
 N_NEW_TOKENS = 4
+N_DECODED = 8
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4}  # share of the largest value
 HALF_TOLERANCE = 5e-2  # bfloat16 has 8 bits of mantissa, and errors add up over the layers
 GIB = 2**30
@@ -129,6 +133,24 @@ def streams(vlm: VLM) -> Check:
     )
 
 
+def decoding(vlm: VLM) -> Check:
+    """An answer that goes on from a prefilled image is the one of stock `generate`.
+
+    Neither may end before its last token: what is wrong with a cache shows from the third one on.
+    """
+    prompt = Prompt((texture(WIDE),), QUESTION)
+    limits = [Limits(N_DECODED, unending(vlm, N_DECODED))]
+    (ours,) = decode(vlm, read(Session(vlm), [prompt]), limits)
+    stock = stock_greedy(vlm, encode(vlm, [prompt]), N_DECODED)
+    pairs = list(zip(ours.margins, stock, strict=True))
+    same = len(list(takewhile(lambda pair: pair[0].token == pair[1].token, pairs)))
+    gaps = [abs(one.margin - other.margin) / other.largest for one, other in pairs[:same]]
+    # Where they part, each has its own token in the lead; a tie is a small gap as well.
+    gaps += [(one.margin + other.margin) / other.largest for one, other in pairs[same : same + 1]]
+    what = f"Margins of {len(gaps)} tokens from a prefilled image and from generate"
+    return _close(vlm, "decode", max(gaps), what)
+
+
 def memory(vlm: VLM) -> Check:
     """Weights, KV cache of two streams and captured rows: an estimate, without activations."""
     weights = weight_bytes(vlm.model)
@@ -153,6 +175,7 @@ CHECKS: dict[str, Callable[[VLM], Check]] = {
     "logits": logits,
     "prefix": prefix,
     "streams": streams,
+    "decode": decoding,
     "memory": memory,
 }
 

@@ -85,7 +85,10 @@ class Evidence(Frozen):
 
 
 class TokenMargin(Frozen):
-    """How clearly one answer token won (logit units; LASER, arXiv 2602.04304, eqs. 10-11)."""
+    """How clearly one answer token won (logit units; LASER, arXiv 2602.04304, eqs. 10-11).
+
+    The end of an answer is such a token where it was held to choices and one begins another.
+    """
 
     token: str
     probability: float  # softmax of the decoding scores
@@ -134,7 +137,7 @@ class Localisation(Frozen):
     layer_idx: int
     vaq: tuple[float, ...]  # one score per layer, eq. 5
     map: tuple[tuple[float, ...], ...]  # grid rows x columns, >= 0
-    map_box: Box  # the part of the image that the grid covers (all of it unless centre-cropped)
+    map_box: Box  # the part of the image that the grid covers: without what is cropped or padding
 
 
 class GroundedAnswer(Frozen):

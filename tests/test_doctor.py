@@ -11,9 +11,12 @@ import torch
 
 from laser_tools import doctor
 from laser_tools.doctor import CHECKS, Check, examine
+from laser_tools.schema import TokenMargin
+from laser_tools.vlm.decode import Decoded
 from laser_tools.vlm.families import FAMILIES, UNLISTED, one_by_one
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, one_grid
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.probes import Step
 from tests.toy_families import TOY_FAMILIES, toy_llava_next, toy_qwen2_vl
 from tests.toys import toy_llava, toy_qwen
 
@@ -67,6 +70,49 @@ def test_positions_left_to_the_model_are_found(vlm: Callable[[], VLM]) -> None:
 def test_a_prefix_that_cannot_be_shared_is_found() -> None:
     vlm = changed(TOY_FAMILIES["paligemma"](), unshareable="")
     assert verdicts(vlm)["prefix"] == "fail"
+
+
+def test_decoding_that_leaves_the_prefilled_image_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a checkpoint's generation config did before it was put aside at loading."""
+    vlm = toy_llava()
+    monkeypatch.setattr(vlm.model.generation_config, "use_cache", False)
+    (check,) = [check for check in examine(vlm) if check.name == "decode"]
+    assert check.verdict == "fail"
+    assert "from a prefilled image and from generate" in check.finding
+
+
+def said(*steps: tuple[str, float]) -> Callable[..., list[Step]]:
+    return lambda *_: [Step(token, margin, largest=10.0) for token, margin in steps]
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch, *margins: float) -> None:
+    tokens = [TokenMargin(token="a", probability=0.5, margin=m, vat_margin=None) for m in margins]
+    monkeypatch.setattr(doctor, "decode", lambda *_: [Decoded("", tuple(tokens))])
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict"),
+    [(("a", 5.0), "pass"), (("a", 5.1), "fail"), (("b", 5.0), "fail")],
+)
+def test_margins_must_agree_as_well_as_tokens(
+    second: tuple[str, float], verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded(monkeypatch, 5.0, 5.0)
+    monkeypatch.setattr(doctor, "stock_greedy", said(("a", 5.0), second))
+    assert doctor.decoding(toy_llava()).verdict == verdict
+
+
+def test_answers_may_part_at_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded(monkeypatch, 5.0, 1e-6, 5.0)
+    monkeypatch.setattr(doctor, "stock_greedy", said(("a", 5.0), ("b", 1e-6), ("c", 9.0)))
+    assert doctor.decoding(toy_llava()).verdict == "pass"
+
+
+def test_decoding_is_compared_past_the_end_of_an_answer() -> None:
+    """The embedded model says one word to the doctor's question."""
+    (check,) = [check for check in examine(load_vlm()) if check.name == "decode"]
+    assert check.verdict == "pass"
+    assert check.finding.startswith("Margins of 8 tokens")
 
 
 def test_an_unlisted_family_is_said_to_be_a_guess() -> None:

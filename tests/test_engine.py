@@ -59,6 +59,15 @@ def test_without_a_calibration_there_is_no_number_and_no_abstaining() -> None:
     assert not plain.abstained
 
 
+def test_a_choice_that_begins_another_has_margins_and_a_confidence() -> None:
+    choices = ("red", "red star"), ("red", "red circle"), ("red", "red describe")
+    answers = calibrated(2.0).answer([request(choices=two) for two in choices])
+    assert "red" in [answer.answer for answer in answers]
+    for answer in answers:
+        assert len(answer.margins) == 1
+        assert answer.confidence == pytest.approx(0.8808, abs=1e-4)
+
+
 def test_order_is_kept_across_methods_and_batches() -> None:
     asked = [
         request(question=question, method=method)

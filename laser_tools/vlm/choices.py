@@ -8,6 +8,7 @@ from itertools import takewhile
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.schema import MAX_NEW_TOKENS
+from laser_tools.vlm.control_tokens import are_all, as_text
 from laser_tools.vlm.load import VLM
 
 
@@ -37,13 +38,17 @@ def choice_trie(vlm: VLM, tail: str, choices: Sequence[str]) -> Trie:
     """The trie of `choices` as they would follow the prompt's `tail` text.
 
     They are tokenised in context: whether an answer starts with a blank depends on the tokenizer.
-    Raises InvalidRequest if two choices have the same tokens, or one has none, or more tokens than
-    an answer may have.
+    Control tokens in a choice are text, as in a question. Raises InvalidRequest if two choices have
+    the same tokens, one is nothing but blanks and control tokens, or one has more tokens than an
+    answer may have.
     """
+    if any(are_all(choice, vlm.control_tokens) for choice in choices):
+        raise InvalidRequest("A choice is empty, or nothing but control tokens: write it in words.")
     joint = "" if not tail or tail[-1].isspace() else " "
     paths: dict[tuple[int, ...], str] = {}
     for choice in dict.fromkeys(choices):
-        path = _ids_behind(vlm, tail, joint + choice.strip())
+        text = as_text(choice.strip(), vlm.control_tokens, vlm.processor.tokenizer)
+        path = _ids_behind(vlm, tail, joint + text)
         if not path or path in paths:
             raise InvalidRequest("The model cannot tell apart two of the choices.")
         paths[path] = choice

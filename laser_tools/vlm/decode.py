@@ -24,7 +24,10 @@ from laser_tools.vlm.prompts import Encoded, pad_id, stop_ids
 
 @dataclass(frozen=True)
 class Decoded:
-    """An answer's text and the margins of the tokens that were decided, not forced by a choice."""
+    """An answer's text and the margins of the tokens that were decided, not forced by a choice.
+
+    Where one choice begins another, the end of the shorter one is decided as well.
+    """
 
     text: str
     margins: tuple[TokenMargin, ...]
@@ -183,7 +186,8 @@ def _decoded(vlm: VLM, ids: Tensor, row: int, recorder: _Recorder, limit: Limits
     text: str = vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
     if limit.trie is not None:
         text = limit.trie.choice(tokens) or text
-    steps = [step for step, free in recorder.steps[: max(len(tokens), 1)] if bool(free[row])]
+    n_steps = max(len(tokens), 1) if limit.trie is None else len(tokens) + 1
+    steps = [step for step, free in recorder.steps[:n_steps] if bool(free[row])]
     return Decoded(text, tuple(_token_margin(vlm.processor.tokenizer, s, row) for s in steps))
 
 

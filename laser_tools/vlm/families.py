@@ -45,6 +45,7 @@ class Family:
     untemplated: PromptRule | None = None  # the prompt where there is no chat template
     closing: str = ""  # what the processor itself puts behind a rendered prompt
     positions: PositionRule = one_by_one
+    uncropped: bool = False  # images are padded to squares where the processor would crop to them
     unshareable: str = ""  # why a prefilled image prefix cannot be reused; "" = it can
     listed: bool = True  # False: nobody tried this family, its rules are guesses
 
@@ -72,7 +73,7 @@ UNLISTED = Family(layouts.by_guess, unshareable="nobody tried it", listed=False)
 ALONE = "an image is cut into other tiles when it is alone in its prompt than beside another"
 
 FAMILIES: dict[str, Family] = {
-    "llava": Family(layouts.one_grid),
+    "llava": Family(layouts.one_grid, uncropped=True),
     "llava_next": Family(layouts.anyres),
     "llava_onevision": Family(layouts.anyres, unshareable=ALONE),
     "qwen2_vl": Family(layouts.merged_grid, positions=mrope),

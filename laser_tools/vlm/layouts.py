@@ -18,6 +18,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optim
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.schema import Box
+from laser_tools.vlm.padding import PadsToSquare
 
 IDEFICS_LONGEST_PX = 4096  # no image is made larger than this before it is cut, Idefics3
 
@@ -60,9 +61,19 @@ LayoutRule = Callable[[ImageTokens], TokenLayout]
 
 
 def one_grid(image: ImageTokens) -> TokenLayout:
-    """A square grid over what resize and centre crop leave of the image (LLaVA-1.5, PaliGemma)."""
-    tokens = _block(0, isqrt(image.n_tokens), isqrt(image.n_tokens))
-    return _checked(image, tokens, _covered(image.rules, image.size))
+    """A square grid over what resize and centre crop leave of the image (LLaVA-1.5, PaliGemma).
+
+    Of an image padded to a square only the cells whose middle lies on it are kept. Those that reach
+    beyond it are taken to end with it, which is off by half a cell at most.
+    """
+    side = isqrt(image.n_tokens)
+    tokens = _block(0, side, side)
+    if not isinstance(image.rules, PadsToSquare):
+        return _checked(image, tokens, _covered(image.rules, image.size))
+    down, across = _square_padding(side, image.size)
+    kept = tokens[down : side - down, across : side - across]
+    box = _unpadded((side, side), (down, across), image.size)
+    return _checked(image, kept, box, side * side == image.n_tokens)
 
 
 def merged_grid(image: ImageTokens) -> TokenLayout:
@@ -198,6 +209,16 @@ def _padding(full_hw: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]
     if width / height > full_w / full_h:
         return (full_h - int(round(height * (full_w / width), 7))) // 2, 0
     return 0, (full_w - int(round(width * (full_h / height), 7))) // 2
+
+
+def _square_padding(side: int, size: tuple[int, int]) -> tuple[int, int]:
+    """As `_padding`, for cells of a square of side x side: those whose middle is not on the image.
+
+    Of an image thinner than a cell the one or two rows around its middle are left.
+    """
+    px = max(size) / side  # image pixels along a cell's side
+    width, height = (min(ceil((max(size) - one) / (2 * px) - 0.5), (side - 1) // 2) for one in size)
+    return height, width
 
 
 def _unpadded(full_hw: tuple[int, int], pad_hw: tuple[int, int], size: tuple[int, int]) -> Box:

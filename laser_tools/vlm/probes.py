@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,16 @@ from torch import Tensor, nn
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
+from laser_tools.vlm.choices import Trie
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
+from laser_tools.vlm.prompts import (
+    Encoded,
+    Prompt,
+    encode,
+    stop_ids,
+    token_layout,
+    visual_positions,
+)
 
 QUESTION = "What is in the image?"
 
@@ -28,6 +36,15 @@ class Planted:
     places: int
 
 
+@dataclass(frozen=True)
+class Step:
+    """One token that was decoded, by how much it won and the largest of all, in logits."""
+
+    token: str
+    margin: float
+    largest: float
+
+
 def planted(vlm: VLM, size: tuple[int, int]) -> Planted:
     """Invert some cells of a texture of `size` (px), one at a time, and see which token changes.
 
@@ -39,7 +56,8 @@ def planted(vlm: VLM, size: tuple[int, int]) -> Planted:
     before = embedded(vlm, encoded)
     found = token_layout(vlm, encoded, 0, len(before))
     h, w = found.tokens.shape
-    cells = sorted({(0, 0), (h // 2, w // 2), (h - 1, w - 1), (0, w - 1), (h // 3, w // 4)})
+    corners = {(0, 0), (0, w - 1), (h - 1, 0), (h - 1, w - 1)}  # a turned map swaps two of them
+    cells = sorted(corners | {(h // 2, w // 2), (h // 3, w // 4)})
     changes = []
     for cell in cells:
         box = cells_box(frozenset({cell}), (h, w), found.box).as_tuple()
@@ -108,3 +126,44 @@ def eager_rows(vlm: VLM, encoded: Encoded) -> Tensor:
 def last_logits(vlm: VLM, inputs: Mapping[str, Tensor], **options: object) -> Tensor:
     found: Tensor = vlm.model(**inputs, **{"use_cache": False, **options}, logits_to_keep=1).logits
     return found[:, -1].float()
+
+
+@dataclass(frozen=True)
+class Unending(Trie):
+    """Not choices: any of `tokens`, `n_tokens` times."""
+
+    tokens: tuple[int, ...]
+    n_tokens: int
+
+    @property
+    def depth(self) -> int:
+        return self.n_tokens
+
+    def next_tokens(self, so_far: Sequence[int], stop: int) -> list[int]:
+        return list(self.tokens)
+
+
+def unending(vlm: VLM, n_tokens: int) -> Unending:
+    """Holds an answer to tokens that do not end it."""
+    vocabulary = range(vlm.model.config.get_text_config().vocab_size)
+    return Unending({}, tuple(set(vocabulary) - set(stop_ids(vlm))), n_tokens)
+
+
+def stock_greedy(vlm: VLM, encoded: Encoded, n_tokens: int) -> list[Step]:
+    """What stock `generate` says to one whole prompt where it must not end before `n_tokens`."""
+    found = vlm.model.generate(
+        **encoded.inputs,
+        max_new_tokens=n_tokens,
+        do_sample=False,
+        suppress_tokens=stop_ids(vlm),
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    tokens = found.sequences[0, encoded.length :].tolist()
+    texts = [vlm.processor.tokenizer.decode([token]) for token in tokens]
+    return [_step(text, one[0].float()) for text, one in zip(texts, found.scores, strict=True)]
+
+
+def _step(token: str, scores: Tensor) -> Step:
+    first, second = scores.topk(2).values.tolist()
+    return Step(token, first - second, float(scores[scores.isfinite()].abs().max()))

@@ -12,6 +12,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase, ProcessorMixin
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.schema import MAX_QUESTION_TOKENS
+from laser_tools.vlm.control_tokens import as_text
 from laser_tools.vlm.families import PromptRule
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout
 from laser_tools.vlm.load import VLM
@@ -68,7 +69,11 @@ class Encoded:
 
 
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
-    """The batch of `prompts` as model inputs. Raises ModelUnavailable without a chat template."""
+    """The batch of `prompts` as model inputs.
+
+    Raises ModelUnavailable without a chat template, InvalidRequest for control tokens in a text
+    that cannot be made text.
+    """
     safe, texts = rendered(vlm, prompts)
     coded = vlm.processor(
         images=[list(prompt.images) for prompt in safe],
@@ -84,7 +89,7 @@ def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
 
 def rendered(vlm: VLM, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], tuple[str, ...]]:
     """The prompts with their control tokens made text, and what the chat template makes of them."""
-    safe = tuple(_without_control_tokens(vlm, prompt) for prompt in prompts)
+    safe = tuple(_safe(vlm, prompt) for prompt in prompts)
     return safe, tuple(render(vlm.processor, prompt, vlm.family.untemplated) for prompt in safe)
 
 
@@ -170,15 +175,14 @@ def token_layout(vlm: VLM, encoded: Encoded, row: int, n_tokens: int) -> TokenLa
     )
 
 
-def _without_control_tokens(vlm: VLM, prompt: Prompt) -> Prompt:
-    """A user's "<image>" or "<|im_end|>" is text: a blank breaks it, so that it is no token."""
-    tokenizer, question = vlm.processor.tokenizer, prompt.question
-    if question is None:
-        return prompt
-    for token in sorted({*tokenizer.all_special_tokens, vlm.processor.image_token}):
-        if len(token) > 1:
-            question = question.replace(token, f"{token[0]} {token[1:]}")
-    return Prompt(prompt.images, question, prompt.instruction)
+def _safe(vlm: VLM, prompt: Prompt) -> Prompt:
+    """The prompt with control tokens in its question and its instruction made text."""
+
+    def safe(text: str) -> str:
+        return as_text(text, vlm.control_tokens, vlm.processor.tokenizer)
+
+    question = None if prompt.question is None else safe(prompt.question)
+    return Prompt(prompt.images, question, safe(prompt.instruction))
 
 
 def _starts_with_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
@@ -194,7 +198,6 @@ def pad_id(vlm: VLM) -> int:
 def stop_ids(vlm: VLM) -> list[int]:
     """The tokens that end an answer."""
     found = vlm.model.generation_config.eos_token_id
-    found = vlm.processor.tokenizer.eos_token_id if found is None else found
     return list(found) if isinstance(found, list | tuple) else [found]
 
 

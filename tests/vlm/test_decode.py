@@ -106,6 +106,26 @@ def test_forced_tokens_carry_no_margin() -> None:
     assert [m.token for m in decoded.margins] in (["image"], ["word"])
 
 
+@pytest.mark.parametrize("fusion", [None, VATFusion(alpha=0.5)])
+def test_where_a_choice_begins_another_its_end_is_decided(fusion: VATFusion | None) -> None:
+    """The first token is forced: only whether the answer goes on says how clearly it won."""
+    vlm = toy_llava()
+    prompts = PROMPTS[:1] if fusion is None else (PROMPTS[0], PROMPTS[1])
+    encoded = encode(vlm, prompts)
+    tail = tail_text(vlm, encoded.texts[0])
+    margins = {}
+    for longer in ("red star", "red circle", "red describe"):
+        trie = choice_trie(vlm, tail, ("red", longer))
+        (decoded,) = decode(vlm, encoded, [Limits(16, trie)], fusion)
+        assert decoded.text in ("red", longer)
+        (margin,) = decoded.margins
+        assert margin.token == ("</s>" if decoded.text == "red" else longer.split()[1])
+        assert isfinite(margin.margin)
+        assert margin.margin >= 0
+        margins[decoded.text] = margin
+    assert "red" in margins
+
+
 def test_the_streams_advance_together_and_the_cut_off_is_kept() -> None:
     vlm = toy_llava()
     negative = tuple(Prompt((picture(seed=9),), prompt.question) for prompt in PROMPTS)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor
+from transformers import CLIPImageProcessorPil
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box, find_region
@@ -22,7 +23,7 @@ from laser_tools.vlm.load import VLM
 from laser_tools.vlm.probes import planted
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
 from tests.toy_families import TOY_FAMILIES
-from tests.toys import picture, toy_llava, toy_qwen
+from tests.toys import picture, toy_qwen
 
 EVERY_FAMILY = pytest.mark.parametrize("family", sorted(FAMILIES))
 CORNER_SIZES = ((28, 28), (28, 1400), (1400, 28), (30, 2800), (24, 24), (49, 47))  # px
@@ -130,8 +131,8 @@ def test_the_question_is_found_from_the_end_of_every_prompt(family: str) -> None
     assert vlm.processor.tokenizer.decode(last[weights[0] > 0]) == "what colour is the star ?"
 
 
-def test_llava_covers_the_middle_square_of_a_wide_image() -> None:
-    rules = toy_llava().processor.image_processor
+def test_a_centre_crop_covers_the_middle_square_of_a_wide_image() -> None:
+    rules = CLIPImageProcessorPil(size={"shortest_edge": 48}, crop_size={"height": 48, "width": 48})
     assert one_grid(image_tokens(rules, 36, (400, 300))).box == Box(x0=50, y0=0, x1=350, y1=300)
     assert one_grid(image_tokens(rules, 36, (30, 90))).box == Box(x0=0, y0=30, x1=30, y1=60)
 
