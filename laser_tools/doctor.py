@@ -52,10 +52,17 @@ class Check(Frozen):
     advice: str = ""  # what to do where it failed
 
 
-def examine(vlm: VLM) -> list[Check]:
-    """All checks, in the order in which they build on each other. No check raises."""
+def examine(vlm: VLM, begins: Callable[[str], None] = lambda name: None) -> list[Check]:
+    """All checks, in the order in which they build on each other. No check raises.
+
+    `begins` is told the name of each check before it is made; with a large model each takes long.
+    """
+    checks = []
     with vlm.lock, torch.inference_mode():
-        return [_made(name, check, vlm) for name, check in CHECKS.items()]
+        for name, check in CHECKS.items():
+            begins(name)
+            checks.append(_made(name, check, vlm))
+    return checks
 
 
 def family(vlm: VLM) -> Check:

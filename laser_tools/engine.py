@@ -76,6 +76,7 @@ class LocalEngine:
         Cancelled once `should_stop` says so.
         """
         for request in requests:
+            self._check_image(request)
             _check_box(request)
             check_question(self.vlm, request.question)
         results: dict[int, GroundedAnswer] = {}
@@ -91,6 +92,7 @@ class LocalEngine:
         """Where to look, one result per request, in order. Raises as `answer` does."""
         for request in requests:
             check_question(self.vlm, request.what)
+            self._check_image(request)
         return self._batched(laser.zoom, requests, should_stop)
 
     async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
@@ -100,6 +102,15 @@ class LocalEngine:
     async def azoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
         """`zoom` in a thread; cancelling the await stops the model before its next pass."""
         return await in_thread(self.zoom, requests)
+
+    def _check_image(self, request: AnswerRequest | ZoomRequest) -> None:
+        (short, long), most = sorted(request.image.size), self.vlm.family.max_aspect
+        if long > most * short:
+            width, height = request.image.size
+            raise InvalidRequest(
+                f"This model takes images at most {most:g} times as long as wide; this one is "
+                f"{width}x{height}. Ask about a part of it."
+            )
 
     def _batched(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from laser_tools import cli
+from laser_tools import cli, doctor
 from laser_tools.cli import console
 from laser_tools.evaluation import calibrate as fitting
 from laser_tools.evaluation.arms import Arm, Ask, Outcome, run_arm
@@ -152,6 +152,14 @@ def test_doctor_lists_its_checks(capsys: pytest.CaptureFixture[str], model: str)
     found = json.loads(out_of(capsys, ["doctor", "--model", model, "--dtype", "float32", "--json"]))
     assert {check["verdict"] for check in found["checks"]} == {"pass"}
     assert [check["name"] for check in found["checks"]][:3] == ["load", "family", "layout"]
+
+
+def test_doctor_shows_which_check_it_is_at(capsys: pytest.CaptureFixture[str], model: str) -> None:
+    assert cli.run(["doctor", "--model", model]) == 0
+    bar = capsys.readouterr().err
+    at = [bar.index(f"examining the model: {name}: ") for name in doctor.CHECKS]
+    assert at == sorted(at)
+    assert f"| {len(at) - 1}/{len(at)} [" in bar[at[-1] :]
 
 
 def test_doctor_says_what_fails_and_exits_with_1(

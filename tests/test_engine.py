@@ -17,7 +17,7 @@ from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest
 from laser_tools.stop import ShouldStop
 from laser_tools.vlm.load import VLM
-from tests.toys import picture, toy_llava
+from tests.toys import picture, toy_llava, toy_qwen
 
 
 def request(**changes: object) -> AnswerRequest:
@@ -81,6 +81,27 @@ def test_order_is_kept_across_methods_and_batches() -> None:
         assert one.answer == engine.answer([other])[0].answer
     assert engine.answer([]) == []
     assert engine.zoom([]) == []
+
+
+@pytest.mark.parametrize("size", [(6000, 20), (20, 6000)])
+def test_an_image_that_the_family_cannot_take_is_refused_before_any_work(
+    size: tuple[int, int],
+) -> None:
+    """Qwen's image processor takes no image beyond 200:1; others do."""
+    thin = [request(), request(image=picture(*size))]
+    look = [ZoomRequest(image=picture(*size), what="the star")]
+    engine = LocalEngine(toy_qwen())
+    with pytest.raises(InvalidRequest, match=f"200 times.*{size[0]}x{size[1]}"):
+        engine.answer(thin)
+    with pytest.raises(InvalidRequest, match=f"200 times.*{size[0]}x{size[1]}"):
+        engine.zoom(look)
+    assert len(LocalEngine(toy_llava()).answer(thin)) == 2
+    assert len(LocalEngine(toy_llava()).zoom(look)) == 1
+
+
+def test_an_image_just_within_what_the_family_takes_is_answered() -> None:
+    (answer,) = LocalEngine(toy_qwen()).answer([request(image=picture(4000, 20))])
+    assert answer.image_size == (4000, 20)
 
 
 def test_a_box_outside_the_image_is_refused() -> None:

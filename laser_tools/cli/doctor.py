@@ -44,15 +44,19 @@ def _examined(
     model: str, device: str | None, revision: str | None, dtype: str | None
 ) -> list[Check]:
     """The checks of a model; one that cannot be loaded has failed the first of them."""
-    from laser_tools.doctor import Check, examine
+    from laser_tools.doctor import CHECKS, Check, examine
 
     try:
         vlm = console.load_model(model, device, revision, dtype, verify=False)
     except ModelUnavailable as error:
         return [Check(name="load", verdict="fail", finding=error.public_text)]
-    with console.progress(1, "examining the model") as bar:
-        checks = examine(vlm)
-        bar.update()
+    with console.progress(len(CHECKS), "examining the model") as bar:
+
+        def begins(name: str) -> None:
+            bar.n = list(CHECKS).index(name)
+            bar.set_description(f"examining the model: {name}")  # shows it at once
+
+        checks = examine(vlm, begins)
     seen = f"{vlm.model.num_parameters() / 1e6:.1f} M parameters, {vlm.model.dtype}, {vlm.device}."
     return [Check(name="load", verdict="pass", finding=seen), *checks]
 

@@ -31,6 +31,7 @@ def train(
 ) -> None:
     """Train pico from nothing on MicroScenes; run it again to resume."""
     console.require("Training pico", "engine")
+    import laser_tools.vlm  # noqa: F401 (before the recipe, which a torchvision may break)
     from laser_tools.pico.recipe import train as train_pico
 
     train_pico(out)

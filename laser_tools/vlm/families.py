@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ class Family:
     positions: PositionRule = one_by_one
     uncropped: bool = False  # images are padded to squares where the processor would crop to them
     unshareable: str = ""  # why a prefilled image prefix cannot be reused; "" = it can
+    max_aspect: float = inf  # of an image's sides, beyond which the processor raises
     listed: bool = True  # False: nobody tried this family, its rules are guesses
 
     @property
@@ -68,6 +70,8 @@ def answer_en(placeholder: str, n_images: int, text: str) -> str:
     return placeholder * n_images + f"answer en {text}"
 
 
+QWEN_ASPECT = 200  # transformers, smart_resize of Qwen2-VL's image processor
+
 UNLISTED = Family(layouts.by_guess, unshareable="nobody tried it", listed=False)
 
 ALONE = "an image is cut into other tiles when it is alone in its prompt than beside another"
@@ -76,9 +80,9 @@ FAMILIES: dict[str, Family] = {
     "llava": Family(layouts.one_grid, uncropped=True),
     "llava_next": Family(layouts.anyres),
     "llava_onevision": Family(layouts.anyres, unshareable=ALONE),
-    "qwen2_vl": Family(layouts.merged_grid, positions=mrope),
-    "qwen2_5_vl": Family(layouts.merged_grid, positions=mrope),
-    "qwen3_vl": Family(layouts.merged_grid, positions=mrope),
+    "qwen2_vl": Family(layouts.merged_grid, positions=mrope, max_aspect=QWEN_ASPECT),
+    "qwen2_5_vl": Family(layouts.merged_grid, positions=mrope, max_aspect=QWEN_ASPECT),
+    "qwen3_vl": Family(layouts.merged_grid, positions=mrope, max_aspect=QWEN_ASPECT),
     "internvl": Family(layouts.canvas),
     "idefics3": Family(layouts.split),
     "smolvlm": Family(layouts.split),

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
     PreTrainedModel,
     ProcessorMixin,
 )
 from transformers.utils import logging
 
-from laser_tools.errors import ModelUnavailable
+from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
 from laser_tools.vlm import ending
 from laser_tools.vlm.control_tokens import control_tokens
 from laser_tools.vlm.families import Family, family_of
+from laser_tools.vlm.load_errors import explained
 from laser_tools.vlm.padding import uncropped
 from laser_tools.vlm.prefix_cache import PrefixCache
+from laser_tools.vlm.processors import complete, load_processor
 from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
 
 PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
 PREFIX_CACHE_BYTES = 1 << 30  # three images of a 7B model in bfloat16, a thousand of pico's
 WEIGHTS, CALIBRATION = "model.safetensors", "calibration.json"
-OPTIONAL = {
-    "torchvision": "torchvision", "num2words": "num2words", "sentencepiece": "sentencepiece",
-    "accelerate": "accelerate", "bitsandbytes": "bitsandbytes", "torchao": "torchao",
-    "optimum-quanto": "optimum", "compressed-tensors": "compressed_tensors",
-    "gptqmodel": "gptqmodel",
-}  # fmt: skip
-"""Packages that some processors, device maps or quantisations need and we do not install, and the
-module that each brings."""
+PARAMETERS_PER_BYTE = 16  # no quantisation packs half as many
 
 
 @dataclass(frozen=True)
@@ -103,28 +95,39 @@ def load_vlm(
     `device` defaults to a GPU if there is one, `dtype` to float32 on a CPU and to the checkpoint's
     own elsewhere. `device_map` and `quantization_config` go to `from_pretrained` as they are; a
     device map decides instead of `device`. Without one, what is quantised for a GPU is placed
-    there by accelerate. A model of a family that is not listed is examined first
-    (laser_tools/doctor.py), unless `verify` is false.
+    there by accelerate. A model of a listed family is asked one question first, so that a folder
+    whose files do not fit each other is refused here; one of a family that is not listed is
+    examined (laser_tools/doctor.py). Neither is done where `verify` is false.
 
-    Raises ModelUnavailable if there is no such model, or none that can be loaded and trusted.
+    Raises ModelUnavailable if there is no such model, or none that can be loaded and trusted;
+    InvalidRequest if there is no such device.
     """
+    target = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = PICO_FOLDER if str(model) == "pico" else find_snapshot(model, revision)
     name = "pico" if folder == PICO_FOLDER else Path(model).name
     _register_tower(read_snapshot(folder, name))
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _refuse_oversized(folder, name)
     chosen = dtype or (torch.float32 if target.type == "cpu" else "auto")
     placement = _placement(target, device_map, quantization_config)
-    processor = _load_processor(folder, name)
+    processor = load_processor(folder, name)
     loaded = _load_model(folder, name, chosen, placement)
-    vlm = VLM(
-        loaded if placement else loaded.to(target),
-        processor,
-        name=name,
-        calibration=_load_calibration(folder),
-    )
-    if verify and not vlm.family.listed:
+    calibration = _load_calibration(folder, name)
+    with explained(f"The model '{name}' cannot be used"):
+        complete(processor, loaded.config)
+        vlm = VLM(loaded if placement else loaded.to(target), processor, name, calibration)
+    if verify:
         _refuse_unfit(vlm)
     return vlm
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError):  # no such name; torch was built without that backend
+        raise InvalidRequest(
+            f"This machine has no device '{device}' that torch can use. Leave the device out, or "
+            "give 'cpu'."
+        ) from None
 
 
 def _placement(
@@ -147,21 +150,10 @@ def model_hash(weights: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _load_processor(folder: Path, name: str) -> ProcessorMixin:
-    with _explained(name, "processor"):
-        processor = AutoProcessor.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    for part in ("tokenizer", "image_processor"):
-        if getattr(processor, part, None) is None:
-            raise ModelUnavailable(f"The processor of the model '{name}' has no {part}.")
-    return processor
-
-
 def _load_model(
     folder: Path, name: str, dtype: torch.dtype | str, placement: dict[str, Any]
 ) -> PreTrainedModel:
-    with _explained(name, "model"), _without_bars():
+    with explained(f"The model of '{name}' cannot be loaded"), _without_bars():
         model, info = AutoModelForImageTextToText.from_pretrained(
             folder,
             dtype=dtype,
@@ -193,36 +185,30 @@ def _without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def _explained(name: str, part: str) -> Iterator[None]:
-    """What transformers raises over a bad folder, as one sentence without a path."""
-    try:
-        yield
-    except (
-        OSError, ValueError, ImportError, AttributeError, KeyError, TypeError, RuntimeError,
-        SafetensorError,
-    ) as error:  # fmt: skip
-        kind = type(error).__name__
+def _refuse_oversized(folder: Path, name: str) -> None:
+    """Refuse a config that lost its sizes: the rest of a default model would be made up first."""
+    with explained(f"The model of '{name}' cannot be loaded"), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        described = AutoModelForImageTextToText.from_config(config).num_parameters()
+    held = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if described > PARAMETERS_PER_BYTE * held:
         raise ModelUnavailable(
-            f"The {part} of '{name}' cannot be loaded ({kind}): {_reason(str(error).lower())}."
-        ) from error
-
-
-def _reason(text: str) -> str:
-    missing = [name for name, module in OPTIONAL.items() if name in text and not find_spec(module)]
-    if missing:
-        return f"it needs a package that is not installed; pip install {' '.join(missing)}"
-    if re.search(r"gpu\b.*\b(needed|required)", text):
-        return "its quantisation needs a GPU; choose another one, or another machine"
-    if "scaled_dot_product" in text:
-        return "its architecture has no sdpa attention, which LASER reads; choose another model"
-    return "its files are damaged or incomplete; fetch the model again"
+            f"The config.json of '{name}' describes a model of {described:,} parameters, and its "
+            f"weights are {held:,} bytes: it lost its sizes, or they are not all there. Fetch the "
+            "model again."
+        )
 
 
 def _refuse_unfit(vlm: VLM) -> None:
-    """Raise ModelUnavailable if the guesses about an unlisted family do not hold for `vlm`."""
-    from laser_tools.doctor import examine  # it stands above this module
+    """Raise ModelUnavailable if a listed `vlm` cannot be asked, or what is guessed about an
+    unlisted one does not hold."""
+    from laser_tools.doctor import examine  # these stand above this module
+    from laser_tools.vlm.trial import try_out
 
+    if vlm.family.listed:
+        with explained(f"The model '{vlm.name}' cannot be asked about an image"):
+            try_out(vlm)
+        return
     failed = [check for check in examine(vlm) if check.verdict == "fail"]
     if failed:
         raise ModelUnavailable(
@@ -234,14 +220,16 @@ def _refuse_unfit(vlm: VLM) -> None:
 
 def _register_tower(config: dict[str, Any]) -> None:
     """Make our own vision tower known to AutoModel, for folders whose config names it."""
-    if config.get("vision_config", {}).get("model_type") == "pico_tower":
+    vision = config.get("vision_config")
+    if isinstance(vision, dict) and vision.get("model_type") == "pico_tower":
         from laser_tools.pico import tower
 
         tower.register()
 
 
-def _load_calibration(folder: Path) -> Calibration | None:
+def _load_calibration(folder: Path, name: str) -> Calibration | None:
     beside, weights = folder / CALIBRATION, folder / WEIGHTS
     if not (beside.is_file() and weights.is_file()):
         return None
-    return Calibration.load(beside, model_hash(weights))
+    with explained(f"The {CALIBRATION} of '{name}' cannot be read"):
+        return Calibration.load(beside, model_hash(weights))

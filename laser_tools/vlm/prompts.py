@@ -120,7 +120,10 @@ def render(processor: ProcessorMixin, prompt: Prompt, untemplated: PromptRule | 
     """
     if not processor.chat_template:
         if untemplated is None:
-            raise ModelUnavailable("The model's processor has no chat template.")
+            raise ModelUnavailable(
+                "The model's processor has no chat template: copy chat_template.jinja from where "
+                "the model came, or write it."
+            )
         return untemplated(processor.image_token, len(prompt.images), prompt.text)
     content = [{"type": "image"} for _ in prompt.images]
     if prompt.text:

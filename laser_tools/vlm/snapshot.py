@@ -5,7 +5,7 @@ Nothing is downloaded: a hub id is looked up among the snapshots that are on the
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,15 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from laser_tools.errors import ModelUnavailable
-
-PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")  # loading one can run anything
-CODE = (".py", ".so")
-MAY_NAME_CODE = (
-    "config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "tokenizer_config.json",
+from laser_tools.vlm.snapshot_guards import (
+    read_json,
+    refuse_adapter,
+    refuse_harmful,
+    refuse_links_out,
+    refuse_own_code,
+    refuse_pointers,
 )
+
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
@@ -57,38 +56,25 @@ def read_snapshot(folder: Path, name: str) -> dict[str, Any]:
 
     Raises ModelUnavailable with one sentence that says what is wrong and what to do.
     """
+    refuse_links_out(folder, name)
+    refuse_adapter(folder, name)
     if not (folder / "config.json").is_file():
         raise ModelUnavailable(f"There is no model '{name}': its folder has no config.json.")
-    _refuse_code(folder, name)
-    config = _read_json(folder / "config.json", name)
-    _refuse_other_kinds(config.get("model_type"), name)
+    refuse_pointers(folder, name)
+    config = read_json(folder / "config.json", name)
+    kind = config.get("model_type")
+    known = isinstance(kind, str) and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    refuse_own_code(folder, name, known=known)
+    refuse_harmful(folder, name)
+    if not known:
+        _refuse_kind(kind, name)
+    _refuse_mlx(config, name)
     _refuse_incomplete(folder, name)
     return config
 
 
-def _refuse_code(folder: Path, name: str) -> None:
-    """Refuse what could run, though it would not be used: what lies there gets loaded one day."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for kinds, what in ((PICKLES, "pickle"), (CODE, "code")):
-        found = [path.name for path in files if path.suffix.lower() in kinds]
-        if found:
-            raise ModelUnavailable(
-                f"The model '{name}' is refused: its folder holds {what} ({found[0]}), which could "
-                "run anything. Keep a copy of the folder without such files; the weights must be "
-                "in safetensors."
-            )
-    for file in MAY_NAME_CODE:
-        if (folder / file).is_file() and "auto_map" in _read_json(folder / file, name):
-            raise ModelUnavailable(
-                f"The model '{name}' is refused: it asks to run its own code ({file} has an "
-                "auto_map). Use a version of the model for stock transformers, often called '-hf'."
-            )
-
-
-def _refuse_other_kinds(model_type: object, name: str) -> None:
-    if model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        return
-    if model_type in CONFIG_MAPPING_NAMES:
+def _refuse_kind(model_type: object, name: str) -> None:
+    if isinstance(model_type, str) and model_type in CONFIG_MAPPING_NAMES:
         raise ModelUnavailable(
             f"The model '{name}' (type '{model_type}') does not answer questions about images. "
             "Give a vision-language model, such as a llava or a qwen2_5_vl."
@@ -97,6 +83,15 @@ def _refuse_other_kinds(model_type: object, name: str) -> None:
         f"The model '{name}' has the type '{model_type}', which the installed transformers does "
         "not know. A newer transformers may."
     )
+
+
+def _refuse_mlx(config: Mapping[str, Any], name: str) -> None:
+    """MLX writes what it did under a name of its own, and the weights as no one else reads them."""
+    if "quantization" in config:
+        raise ModelUnavailable(
+            f"The model '{name}' is quantised for MLX, which runs on Apple's machines only. Take "
+            "the model that it was converted from."
+        )
 
 
 def _refuse_incomplete(folder: Path, name: str) -> None:
@@ -109,13 +104,3 @@ def _refuse_incomplete(folder: Path, name: str) -> None:
             raise ModelUnavailable(
                 f"The model '{name}' has no {what}. Copy what is missing from where the model came."
             )
-
-
-def _read_json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ModelUnavailable(f"The {path.name} of the model '{name}' is damaged.")
-    return found

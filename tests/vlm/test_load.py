@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,27 +11,38 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
+from laser_tools.doctor import examine
 from laser_tools.engine import LocalEngine
-from laser_tools.errors import ModelUnavailable
+from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.families import FAMILIES
 from laser_tools.vlm.load import load_vlm, model_hash
 from laser_tools.vlm.snapshot import find_snapshot
+from laser_tools.vlm.trial import try_out
 from tests.toy_families import TOY_FAMILIES
-from tests.toys import picture, toy_llava
+from tests.toys import picture, toy_llava, toy_qwen
 
-VIDEO_PROCESSORS = {
-    "llava_onevision": ("LlavaOnevisionProcessor", "LlavaOnevisionVideoProcessor"),
-    "qwen2_vl": ("Qwen2VLProcessor", "Qwen2VLVideoProcessor"),
-    "qwen2_5_vl": ("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor"),
-    "qwen3_vl": ("Qwen3VLProcessor", "Qwen3VLVideoProcessor"),
-    "internvl": ("InternVLProcessor", "InternVLVideoProcessor"),
-    "smolvlm": ("SmolVLMProcessor", "SmolVLMVideoProcessor"),
+VIDEO_PROCESSORS: dict[str, tuple[str, str, dict[str, object]]] = {
+    "llava_onevision": (
+        "LlavaOnevisionProcessor",
+        "LlavaOnevisionVideoProcessor",
+        {
+            "num_image_tokens": 9,
+            "vision_feature_select_strategy": "full",
+            "vision_aspect_ratio": "anyres_max_2",
+        },
+    ),
+    "qwen2_vl": ("Qwen2VLProcessor", "Qwen2VLVideoProcessor", {}),
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", {}),
+    "qwen3_vl": ("Qwen3VLProcessor", "Qwen3VLVideoProcessor", {}),
+    "internvl": ("InternVLProcessor", "InternVLVideoProcessor", {"image_seq_length": 4}),
+    "smolvlm": ("SmolVLMProcessor", "SmolVLMVideoProcessor", {"image_seq_len": 4}),
 }
-"""Family -> its stock processor, and the half of it that needs torchvision."""
+"""Family -> its stock processor, the half of it that needs torchvision, and its settings."""
 
 
 @pytest.fixture
@@ -45,6 +58,13 @@ def saved(family: str, folder: Path) -> Path:
     vlm.model.save_pretrained(folder / family)
     vlm.processor.save_pretrained(folder / family)
     return folder / family
+
+
+def edit(file: Path, **values: object) -> None:
+    """Set some keys of a JSON file, or take out those that are None."""
+    data = {**json.loads(file.read_text(encoding="utf-8")), **values}
+    kept = {key: value for key, value in data.items() if value is not None}
+    file.write_text(json.dumps(kept), encoding="utf-8")
 
 
 def calibration(model_hash: str) -> str:
@@ -131,6 +151,111 @@ def test_a_missing_file_is_named(folder: Path, file: str, word: str) -> None:
     assert str(folder.parent) not in caught.value.public_text
 
 
+def test_a_template_that_lies_with_the_tokenizer_is_found(folder: Path) -> None:
+    template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    (folder / "chat_template.jinja").unlink()
+    edit(folder / "tokenizer_config.json", chat_template=template)
+    assert load_vlm(folder, device="cpu").processor.chat_template == template
+
+
+def test_a_folder_without_a_template_is_told_so(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelUnavailable, match=r"no chat template.*chat_template\.jinja"):
+        load_vlm(folder, device="cpu")
+
+
+@pytest.mark.parametrize("missing", ["all of it", "num_additional_image_tokens"])
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_an_old_llava_folder_counts_its_image_tokens_as_a_new_one(
+    tmp_path: Path, family: str, missing: str
+) -> None:
+    """It has no processor_config.json, or one of before the tower's own tokens were counted."""
+    folder = saved(family, tmp_path)
+    new = load_vlm(folder, device="cpu")
+    config = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    if missing == "all of it":
+        (folder / "processor_config.json").unlink()
+        rules = {**config["image_processor"], "processor_class": config["processor_class"]}
+        (folder / "preprocessor_config.json").write_text(json.dumps(rules), encoding="utf-8")
+    else:
+        del config["num_additional_image_tokens"]
+        (folder / "processor_config.json").write_text(json.dumps(config), encoding="utf-8")
+    old = load_vlm(folder, device="cpu")
+    request = AnswerRequest(image=picture(), question="where is the star?", max_new_tokens=4)
+    (expected,), (found,) = LocalEngine(new).answer([request]), LocalEngine(old).answer([request])
+    assert (found.answer, found.crop_box) == (expected.answer, expected.crop_box)
+
+
+def test_a_folder_whose_files_do_not_fit_each_other_is_refused_when_it_is_loaded(
+    folder: Path,
+) -> None:
+    edit(folder / "processor_config.json", patch_size=12)
+    with pytest.raises(ModelUnavailable, match="cannot be asked about an image"):
+        load_vlm(folder, device="cpu")
+    assert load_vlm(folder, device="cpu", verify=False).name == "toy"
+
+
+def test_the_first_question_shows_what_only_odd_sizes_do() -> None:
+    """Without resizing, Qwen's processor takes multiples of its patches alone."""
+    vlm = replace(toy_qwen(), processor=deepcopy(toy_qwen().processor))
+    try_out(vlm)
+    vlm.processor.image_processor.do_resize = False
+    with pytest.raises((ValueError, RuntimeError), match="size"):  # of an array, of a tensor
+        try_out(vlm)
+
+
+def test_a_config_that_lost_its_sizes_makes_up_no_billions(folder: Path) -> None:
+    edit(folder / "config.json", text_config=None)
+    with pytest.raises(ModelUnavailable, match=r"describes a model of 6,\d+,\d+,\d+ parameters"):
+        load_vlm(folder, device="cpu")
+
+
+def test_a_setting_that_cannot_be_is_named(folder: Path) -> None:
+    edit(folder / "config.json", image_seq_length="many")
+    with pytest.raises(ModelUnavailable, match="its setting image_seq_length"):
+        load_vlm(folder, device="cpu")
+
+
+def test_a_damaged_calibration_is_named(folder: Path) -> None:
+    (folder / "calibration.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match=r"calibration\.json of 'toy'"):
+        load_vlm(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "does not fit into memory"),
+        (torch.AcceleratorError("CUDA error: an illegal memory access"), "the GPU failed"),
+    ],
+)
+def test_what_the_machine_lacks_is_not_called_damage(
+    folder: Path, error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", give_up)
+    with pytest.raises(ModelUnavailable, match=words):
+        load_vlm(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "moon",
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        "cuda:99",
+    ],
+)
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"no device '{device}'.*'cpu'"):
+        LocalEngine.from_pretrained(device=device)
+
+
 def test_missing_tensors_are_not_made_up(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     lost = [name for name in tensors if name.endswith("linear_1.weight")]
@@ -185,18 +310,36 @@ def test_a_saved_family_answers(tmp_path: Path, family: str, dtype: torch.dtype)
     assert answer.evidence
 
 
+def stock(family: str, folder: Path) -> Path:
+    """The family's folder with the processor that transformers has for it, video half and all."""
+    processor, video, settings = VIDEO_PROCESSORS[family]
+    made = saved(family, folder)
+    edit(made / "processor_config.json", processor_class=processor, **settings)
+    (made / "video_preprocessor_config.json").write_text(f'{{"video_processor_type": "{video}"}}')
+    return made
+
+
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
 @pytest.mark.parametrize("family", sorted(VIDEO_PROCESSORS))
 def test_a_processor_that_takes_videos_says_that_it_needs_torchvision(
     tmp_path: Path, family: str
 ) -> None:
-    folder, (processor, video) = saved(family, tmp_path), VIDEO_PROCESSORS[family]
-    config = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-    stock = json.dumps({**config, "processor_class": processor})
-    (folder / "processor_config.json").write_text(stock)
-    (folder / "video_preprocessor_config.json").write_text(f'{{"video_processor_type": "{video}"}}')
-    with pytest.raises(ModelUnavailable, match="pip install torchvision"):
-        load_vlm(folder, device="cpu")
+    needs = r"from the same index as your torch \(.*pip install torchvision"
+    with pytest.raises(ModelUnavailable, match=needs):
+        load_vlm(stock(family, tmp_path), device="cpu")
+
+
+@pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
+@pytest.mark.parametrize("family", sorted(VIDEO_PROCESSORS))
+def test_a_stock_processor_that_takes_videos_passes_the_doctor(tmp_path: Path, family: str) -> None:
+    if family == "smolvlm":
+        pytest.importorskip("num2words")
+    vlm = load_vlm(stock(family, tmp_path), device="cpu")
+    assert type(vlm.processor).__name__ == VIDEO_PROCESSORS[family][0]
+    assert [check for check in examine(vlm) if check.verdict == "fail"] == []
+    request = AnswerRequest(image=picture(), question="where is the star?", max_new_tokens=2)
+    (answer,) = LocalEngine(vlm).answer([request])
+    assert answer.route == "verify"
 
 
 def test_an_unlisted_family_is_examined_and_loads_if_it_passes(

@@ -1,0 +1,24 @@
+"""A model's first question, asked when it is loaded: its files may not fit each other."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from laser_tools.vlm.decode import Limits, decode
+from laser_tools.vlm.load import VLM
+from laser_tools.vlm.prefix import read
+from laser_tools.vlm.prompts import Prompt, token_layout, visual_positions
+from laser_tools.vlm.session import Session
+
+SIZE = (113, 85)  # px; small, and no multiple of usual patches: resizing has to work
+
+
+def try_out(vlm: VLM) -> None:
+    """Read a small grey image with a question, and decode two tokens. Raises what goes wrong."""
+    prompt = Prompt((Image.new("RGB", SIZE, "grey"),), "What is in the image?")
+    with vlm.lock, torch.inference_mode():
+        encoded = read(Session(vlm), [prompt])
+        (visual,) = visual_positions(vlm, encoded)
+        token_layout(vlm, encoded, 0, len(visual))
+        decode(vlm, encoded, [Limits(2)])
