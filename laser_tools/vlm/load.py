@@ -26,6 +26,7 @@ from laser_tools.grounding.confidence import Calibration
 from laser_tools.vlm.families import Family, family_of
 from laser_tools.vlm.prefix_cache import PrefixCache
 from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
+from laser_tools.vlm.threads import limit_threads_for
 
 PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
 PREFIX_CACHE_BYTES = 1 << 30  # three images of a 7B model in bfloat16, a thousand of pico's
@@ -92,7 +93,8 @@ def load_vlm(
     own elsewhere. `device_map` and `quantization_config` go to `from_pretrained` as they are; a
     device map decides instead of `device`. Without one, what is quantised for a GPU is placed
     there by accelerate. A model of a family that is not listed is examined first
-    (laser_tools/doctor.py), unless `verify` is false.
+    (laser_tools/doctor.py), unless `verify` is false. For a small model on a CPU torch's number of
+    threads becomes one, in this process (laser_tools/vlm/threads.py).
 
     Raises ModelUnavailable if there is no such model, or none that can be loaded and trusted.
     """
@@ -110,6 +112,7 @@ def load_vlm(
         name=name,
         calibration=_load_calibration(folder),
     )
+    limit_threads_for(vlm.model)
     if verify and not vlm.family.listed:
         _refuse_unfit(vlm)
     return vlm
