@@ -27,7 +27,7 @@ def differences(
 ) -> list[str]:
     """Each field in which two results differ, with both values; empty for the same answer.
 
-    Takes results or their JSON data. NaN is the same as nothing, not even as itself.
+    Takes results or their JSON data. `tolerance` is absolute, for every float; NaN always differs.
     """
     return list(_walk(_plain(one), _plain(other), tolerance, ""))
 
@@ -52,5 +52,5 @@ def _walk(one: object, other: object, tolerance: float, path: str) -> Iterator[s
 
 def _equal(one: object, other: object, tolerance: float) -> bool:
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=0.0, abs_tol=tolerance)  # equal infinities are
+        return math.isclose(one, other, rel_tol=0.0, abs_tol=tolerance)  # inf is close to inf
     return one == other
