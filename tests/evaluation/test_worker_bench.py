@@ -36,7 +36,7 @@ from laser_tools.evaluation.worker import (
 from laser_tools.evaluation.worker.caller import BROKEN, REFUSED, Reply
 from laser_tools.evaluation.worker.log import Log
 from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import CANARY, Workers
+from laser_tools.evaluation.worker.process import CANARY, Workers, until
 from laser_tools.evaluation.worker.resources import (
     Resources,
     descendants,
@@ -328,6 +328,7 @@ def test_children_of_children_are_found() -> None:
         child = int(parent.stdout.readline())
         found = descendants(os.getpid())
         assert {parent.pid, child} <= set(found)
+        until(lambda: bool(title(child)), 60.0)  # a program that has just begun has no name yet
         assert title(child) == "sleep 60"
         os.kill(child, signal.SIGKILL)
     assert title(child) == ""
