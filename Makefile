@@ -1,6 +1,7 @@
-# Three commands for a machine with nothing but Python >= 3.11 (and make):
+# Four commands for a machine with nothing but Python >= 3.11 (and make):
 #   make demo   ask about a shipped image, plainly and through LASER; writes evidence.png
 #   make test   lint, types, tests
+#   make test-portable   the tests that compute, as three kinds of CPU would, with 1 and 2 threads
 #   make soak   load and attack a worker on loopback for half an hour; writes runs/soak.json
 # Each makes .venv first if it is not there. Without an NVIDIA GPU, torch's CPU build is enough:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 
 QUESTION := $(BIN)/python -c 'import json; print(json.load(open("laser_tools/pico/scene.json"))["question"])'
 
-.PHONY: demo test soak lint types clean
+.PHONY: demo test test-portable test-computing soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -21,6 +22,23 @@ demo: $(VENV)/.engine
 
 test: lint types
 	$(BIN)/python -m pytest
+
+# What the model's numbers decide; the rest of the suite is the same on every CPU.
+COMPUTING := tests/agents tests/evaluation tests/grounding tests/methods tests/oracle tests/pico \
+  tests/vlm tests/test_cli.py tests/test_doctor.py tests/test_engine.py tests/test_queued_engine.py \
+  tests/worker/test_pico.py
+OLDEST := ATEN_CPU_CAPABILITY=default
+OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+OWN := -u ATEN_CPU_CAPABILITY -u ONEDNN_MAX_CPU_ISA
+
+test-computing: $(VENV)/.dev
+	$(BIN)/python -m pytest $(COMPUTING)
+
+test-portable:
+	@for threads in 1 2; do for cpu in "$(OLDEST)" "$(OLDER)" "$(OWN)"; do \
+	  echo "== env $$cpu OMP_NUM_THREADS=$$threads"; \
+	  env $$cpu OMP_NUM_THREADS=$$threads $(MAKE) --no-print-directory test-computing || exit 1; \
+	done; done
 
 soak: $(VENV)/.dev
 	mkdir -p runs

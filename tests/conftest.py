@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from laser_tools.tools import LaserToolkit
 from tests.tools.fakes import ColourEngine, scene
+
+# Read when torch is first imported: threads that spin while they wait for each other make two of
+# them twenty times slower than one wherever something else runs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture

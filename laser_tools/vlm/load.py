@@ -29,6 +29,7 @@ from laser_tools.vlm.padding import uncropped
 from laser_tools.vlm.prefix_cache import PrefixCache
 from laser_tools.vlm.processors import complete, load_processor
 from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
+from laser_tools.vlm.threads import limit_threads_for
 
 PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
 PREFIX_CACHE_BYTES = 1 << 30  # three images of a 7B model in bfloat16, a thousand of pico's
@@ -97,7 +98,8 @@ def load_vlm(
     device map decides instead of `device`. Without one, what is quantised for a GPU is placed
     there by accelerate. A model of a listed family is asked one question first, so that a folder
     whose files do not fit each other is refused here; one of a family that is not listed is
-    examined (laser_tools/doctor.py). Neither is done where `verify` is false.
+    examined (laser_tools/doctor.py). Neither is done where `verify` is false. For a small
+    model on a CPU torch's number of threads becomes one, in this process (vlm/threads.py).
 
     Raises ModelUnavailable if there is no such model, or none that can be loaded and trusted;
     InvalidRequest if there is no such device.
@@ -115,6 +117,7 @@ def load_vlm(
     with explained(f"The model '{name}' cannot be used"):
         complete(processor, loaded.config)
         vlm = VLM(loaded if placement else loaded.to(target), processor, name, calibration)
+    limit_threads_for(vlm.model)
     if verify:
         _refuse_unfit(vlm)
     return vlm

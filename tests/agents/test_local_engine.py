@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from PIL import Image
 
 from laser_tools.engine import LocalEngine
+from laser_tools.evaluation.same_answer import differences
 from laser_tools.tools import LaserToolkit
 from tests.agents.application import ask
 from tests.toys import picture, toy_llava
@@ -58,7 +59,10 @@ async def test_parallel_calls_answer_as_serial_ones() -> None:
     tool = toolkit.get_tools()[0]
     calls: list[dict[str, Any]] = [{"image": h, "question": "Where is the star?"} for h in handles]
     serial = [tool.invoke(call) for call in calls]
-    assert await asyncio.gather(*(tool.ainvoke(call) for call in calls * 3)) == serial * 3
+    parallel = await asyncio.gather(*(tool.ainvoke(call) for call in calls * 3))
+    for one, other in zip(parallel, serial * 3, strict=True):
+        # the planner reads three digits, of which rounding may move the last by one
+        assert differences(json.loads(one), json.loads(other), tolerance=2e-3) == []
 
 
 def test_the_agent_over_pico_answers_rightly() -> None:

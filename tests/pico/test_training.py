@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaConfig
 
-from laser_tools.pico import recipe
+from laser_tools.pico import build, recipe
 from laser_tools.pico.batches import CELLS, FULL, Row, Segment, pack, sparse_cells
+from laser_tools.pico.build import build_config
 from laser_tools.pico.draw_store import draw_store
 from laser_tools.pico.stages import Parts, World, answer_logits, image_cells
 from laser_tools.pico.views import ViewStore
@@ -20,8 +22,16 @@ SCENES = 6
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> ViewStore:
-    return draw_store(tmp_path_factory.mktemp("views"), "train", SCENES)
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the views of the scenes."""
+    folder = tmp_path_factory.mktemp("views")
+    draw_store(folder, "train", SCENES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(drawn: Path) -> ViewStore:
+    return ViewStore.open(drawn, "train")
 
 
 def test_shares_sum_to_one() -> None:
@@ -96,18 +106,27 @@ def test_sparse_batches_keep_everything_but_background(store: ViewStore) -> None
     assert (pack(world.maker, rows, kept).slots >= 0).sum() == flat.sum()
 
 
+def one_layer() -> LlavaConfig:
+    config = build_config()
+    config.text_config.num_hidden_layers = 1
+    return config
+
+
 def test_every_stage_trains_resumes_and_exports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = tuple(replace(stage, steps=2, batch=3) for stage in recipe.STAGES)
+    """With one layer of eight: Muon's bfloat16 steps take seconds where a CPU has no such units."""
+    monkeypatch.setattr(build, "build_config", one_layer)
+    shutil.copytree(drawn, tmp_path / "views")
+    short = tuple(replace(stage, steps=1, batch=3) for stage in recipe.STAGES)
     monkeypatch.setattr(recipe, "STAGES", short)
     monkeypatch.setattr(recipe, "TRAIN_SCENES", SCENES)
     recipe.train(tmp_path)
     before = (tmp_path / "joint.pt").stat().st_mtime_ns
-    more = tuple(replace(s, steps=3) if s.name == "joint" else s for s in short)
+    more = tuple(replace(s, steps=2) if s.name == "joint" else s for s in short)
     monkeypatch.setattr(recipe, "STAGES", more)
     recipe.train(tmp_path, stages=("joint",))
-    assert len((tmp_path / "joint.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "joint.jsonl").read_text().splitlines()) == 2
     assert (tmp_path / "joint.pt").stat().st_mtime_ns > before
     assert (tmp_path / "curves.png").stat().st_size > 0
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model", dtype=torch.float32)

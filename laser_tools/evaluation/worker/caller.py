@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 import httpx
 
+from laser_tools.evaluation.same_answer import differences
 from laser_tools.evaluation.worker.pictures import Asked
 from laser_tools.evaluation.worker.process import METRICS_KEY, WorkerProcess, bearer
 from laser_tools.wire import ANSWER_PATH, DEADLINE_HEADER, IMAGES_PATH
@@ -41,9 +42,13 @@ class Reply:
             return ""
 
     def said(self) -> dict[str, Any]:
-        """The answer without what differs between two runs: its timings and cache hits."""
+        """The answer, as JSON data."""
         fields: dict[str, Any] = json.loads(self.body)
-        return {k: v for k, v in fields.items() if k not in ("timings_s", "prefix_hits")}
+        return fields
+
+    def says_the_same(self, other: Reply) -> bool:
+        """Whether both are answers, and the same one (same_answer.py)."""
+        return self.ok and other.ok and not differences(self.said(), other.said())
 
 
 class Asks(Protocol):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from laser_tools.evaluation.worker.caller import Caller, Reply
 from laser_tools.evaluation.worker.pictures import Asked, distinct
@@ -28,7 +26,7 @@ class Outcomes:
 def faults(bench: Bench) -> Figures:
     """After each fault the same question gets the same answer, from this process or the next."""
     asked = distinct(1, seed=8)[0]
-    said = asyncio.run(_once(bench.faulty, asked)).said()
+    said = asyncio.run(_once(bench.faulty, asked))
     outcomes = Outcomes()
     for mark in [*(f"oom-once@{s}" for s in STAGES), *(f"oom@{s}" for s in STAGES), "oom@outside"]:
         outcomes.survived[mark] = asyncio.run(_memory(bench.faulty, asked, mark, said))
@@ -54,19 +52,17 @@ async def _once(process: WorkerProcess, asked: Asked) -> Reply:
         return await caller.ask(asked)
 
 
-async def _memory(process: WorkerProcess, asked: Asked, mark: str, said: Mapping[str, Any]) -> bool:
+async def _memory(process: WorkerProcess, asked: Asked, mark: str, said: Reply) -> bool:
     """Recovered from, or refused in words; and the next answer is right either way."""
     before = len(process.log.of("struck"))
     reply, after = await _once(process, asked.marked(mark)), await _once(process, asked)
     struck = len(process.log.of("struck")) > before
     once = mark.startswith("oom-once")
-    well = same(reply, said) if once else (reply.status, reply.code) in GOOD_REFUSALS
-    return struck and well and same(after, said) and not process.ended
+    well = reply.says_the_same(said) if once else (reply.status, reply.code) in GOOD_REFUSALS
+    return struck and well and after.says_the_same(said) and not process.ended
 
 
-def _fatal(
-    bench: Bench, asked: Asked, mark: str, said: Mapping[str, Any], ready_s: list[float]
-) -> bool:
+def _fatal(bench: Bench, asked: Asked, mark: str, said: Reply, ready_s: list[float]) -> bool:
     """The request fails so that it can be retried, the process ends, the next one is right."""
     kill = mark.startswith("kill")
     dying = bench.faulty
@@ -82,7 +78,7 @@ def _fatal(
     failed_well = reply.status < 200 if kill else (reply.status, reply.code) in GOOD_REFUSALS
     struck, ended = bool(dying.log.of("struck")), code == (-9 if kill else 1)
     after = asyncio.run(_once(successor, asked))
-    return failed_well and struck and ended and same(after, said)
+    return failed_well and struck and ended and after.says_the_same(said)
 
 
 async def _killed(process: WorkerProcess, asked: Asked, mark: str) -> Reply:
@@ -92,8 +88,3 @@ async def _killed(process: WorkerProcess, asked: Asked, mark: str) -> Reply:
     await asyncio.to_thread(until, lambda: len(process.log.of("struck")) > before, EVENT_S)
     process.kill()
     return await working
-
-
-def same(reply: Reply, said: Mapping[str, Any]) -> bool:
-    """Whether the answer is the same in every field, timings and cache hits aside."""
-    return reply.ok and reply.said() == said

@@ -40,18 +40,8 @@ async def _concurrency(bench: Bench) -> Figures:
                 replies.append((asked, await caller.ask(asked)))
 
         await asyncio.gather(*(client(questions) for _ in range(N_CLIENTS)))
-    differing = sum(differs(alone[asked.sha256], reply) for asked, reply in replies)
+    differing = sum(not reply.says_the_same(alone[asked.sha256]) for asked, reply in replies)
     return {"concurrency": {"requests": len(replies), "differing": differing}}
-
-
-def differs(one: Reply, other: Reply) -> bool:
-    """In anything a caller acts on. Margins may differ in their last digits, as batches do."""
-    if not (one.ok and other.ok):
-        return True
-    a, b = one.said(), other.said()
-    exact = ("answer", "abstained", "route", "method", "image_size", "crop_box")
-    boxes = [[found["box"] for found in said["evidence"]] for said in (a, b)]
-    return any(a[key] != b[key] for key in exact) or boxes[0] != boxes[1]
 
 
 def border(bench: Bench) -> Figures:

@@ -89,7 +89,7 @@ async def _storm(bench: Bench) -> Figures:
     worker = bench.worker
     async with Caller(worker) as caller:
         await upload(caller, questions)
-        said = (await caller.ask(questions[0])).said()
+        said = await caller.ask(questions[0])
         before, left = resources(worker.popen.pid), iter(range(bench.sizes.storm))
 
         async def leaver() -> None:
@@ -114,7 +114,7 @@ async def _storm(bench: Bench) -> Figures:
             "sent": bench.sizes.storm,
             "left_in_flight": in_flight,
             "idle_after_s": idle_s,
-            "next_differs": int(not again.ok or again.said() != said),
+            "next_differs": int(not again.says_the_same(said)),
             "fds_left": after.fds - before.fds,
             "threads_left": after.threads - before.threads,
         }
