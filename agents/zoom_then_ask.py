@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 
 from laser_tools import LaserError, LaserToolkit
-from laser_tools.planner import ScriptedPlanner
+from laser_tools.tools.planner import ScriptedPlanner
 
 Agent = CompiledStateGraph[Any, Any, Any, Any]
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from laser_tools import AnswerRequest, LocalEngine
-from laser_tools.figure import evidence_figure
+from laser_tools.figures.evidence import evidence_figure
 from laser_tools.images import open_image_file
 from laser_tools.pico import SCENE
 

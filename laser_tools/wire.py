@@ -13,6 +13,7 @@ The deadline header holds for all of /v1. Any refusal is an `ErrorBody`; 429 and
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated
 
 from pydantic import Field
@@ -59,3 +60,11 @@ class ErrorBody(Frozen):
     """The body of every refusal."""
 
     error: ErrorDetail
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`, a name or an address: no key, no TLS is needed."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -9,9 +9,9 @@ import sys
 from PIL import Image
 
 from laser_tools.engine import LocalEngine
+from laser_tools.engine.base import Engine
+from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import LaserError
-from laser_tools.protocol import Engine
-from laser_tools.queued_engine import QueuedEngine
 from laser_tools.schema import AnswerRequest
 
 PATIENCE_S = 60  # a child that hangs is ended

@@ -8,8 +8,8 @@ from threading import Event, Semaphore, get_ident
 
 from PIL import Image
 
+from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import Cancelled, InvalidRequest
-from laser_tools.queued_engine import QueuedEngine
 from laser_tools.schema import (
     AnswerRequest,
     Box,

@@ -168,7 +168,7 @@ def test_doctor_says_what_fails_and_exits_with_1(
 ) -> None:
     assert cli.run(["doctor", "--model", "missing-model"]) == 1
     assert "There is no model 'missing-model'" in " ".join(capsys.readouterr().out.split())
-    monkeypatch.setattr("laser_tools.doctor._memory_bytes", lambda device: 1000)
+    monkeypatch.setattr("laser_tools.doctor.checks._memory_bytes", lambda device: 1000)
     assert cli.run(["doctor", "--model", model]) == 1
     assert "Use smaller images" in capsys.readouterr().out
 

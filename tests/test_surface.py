@@ -18,13 +18,13 @@ TORCH_FREE = (
     "laser_tools.images",
     "laser_tools.options",
     "laser_tools.tools",
-    "laser_tools.middleware",
-    "laser_tools.queued_engine",
+    "laser_tools.tools.middleware",
+    "laser_tools.engine.queued",
     "laser_tools.client",
     "laser_tools.wire",
-    "laser_tools.worker.local",
-    "laser_tools.worker.serve",
-    "laser_tools.planner",
+    "laser_tools.worker.backends.local",
+    "laser_tools.worker.run",
+    "laser_tools.tools.planner",
 )
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "sklearn")
 

@@ -55,7 +55,7 @@ from transformers import (
     SmolVLMProcessor,
 )
 
-from laser_tools.evaluation.random_models import image_only
+from laser_tools.evaluation.speed.random_models import image_only
 from laser_tools.vlm.load import VLM
 from tests.toys import (
     LLAVA_SPECIAL,

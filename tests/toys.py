@@ -24,7 +24,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from laser_tools.evaluation.random_models import image_only
+from laser_tools.evaluation.speed.random_models import image_only
 from laser_tools.vlm.load import VLM
 
 VOCABULARY = (

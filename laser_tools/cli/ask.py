@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
-from laser_tools.images import open_image_file
+from laser_tools.images.decode import open_image_file
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, ZoomResult
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _box(text: str | None, size: tuple[int, int]) -> Box | None:
 
 def _answer(requests: list[AnswerRequest], vlm: VLM, options: LaserOptions) -> list[GroundedAnswer]:
     """One request at a time, so that the seconds of each are its own."""
-    from laser_tools.engine import LocalEngine
+    from laser_tools.engine.local import LocalEngine
 
     engine = LocalEngine(vlm, options)
     with console.progress(len(requests), "asking") as bar:
@@ -130,7 +130,7 @@ def _answer(requests: list[AnswerRequest], vlm: VLM, options: LaserOptions) -> l
 
 
 def _draw(request: AnswerRequest, answers: list[GroundedAnswer], path: Path) -> None:
-    from laser_tools.figure import evidence_figure
+    from laser_tools.figures.evidence import evidence_figure
 
     plain = answers[0] if len(answers) > 1 else None
     evidence_figure(request.image, answers[-1], plain, path, request.question)
@@ -177,7 +177,7 @@ def zoom(
         with console.remote(worker, device, revision, dtype, options) as client:
             result = client.zoom([request])[0]
     else:
-        from laser_tools.engine import LocalEngine
+        from laser_tools.engine.local import LocalEngine
 
         changed = console.options_from(options)
         vlm = console.load_model(model, device, revision, dtype)

@@ -11,7 +11,7 @@ from laser_tools.cli import console
 from laser_tools.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from laser_tools.doctor import Check
+    from laser_tools.doctor.checks import Check
 
 COLOURS = {"pass": typer.colors.GREEN, "fail": typer.colors.RED, "skip": typer.colors.YELLOW}
 WIDTH = 100  # characters
@@ -44,7 +44,7 @@ def _examined(
     model: str, device: str | None, revision: str | None, dtype: str | None
 ) -> list[Check]:
     """The checks of a model; one that cannot be loaded has failed the first of them."""
-    from laser_tools.doctor import CHECKS, Check, examine
+    from laser_tools.doctor.checks import CHECKS, Check, examine
 
     try:
         vlm = console.load_model(model, device, revision, dtype, verify=False)

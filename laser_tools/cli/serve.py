@@ -14,7 +14,7 @@ from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from laser_tools.worker.ray_local import LocalCluster
+    from laser_tools.worker.ray.local import LocalCluster
     from laser_tools.worker.settings import WorkerSettings
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")]
@@ -79,8 +79,8 @@ def serve(
     cluster = _cluster(settings, replicas) if ray else None
     if replicas is not None and not ray:
         raise InvalidRequest("--replicas goes with --ray.")
-    from laser_tools.worker.local import local_backend
-    from laser_tools.worker.serve import check_start, log_to_stderr, serve
+    from laser_tools.worker.backends.local import local_backend
+    from laser_tools.worker.run import check_start, log_to_stderr, serve
 
     if check:
         check_start(settings)
@@ -94,8 +94,8 @@ def serve(
 
 def _cluster(settings: WorkerSettings, replicas: int | None) -> LocalCluster:
     console.require("Serving by Ray", "serve")
-    from laser_tools.worker.ray_local import LocalCluster
-    from laser_tools.worker.ray_options import options
+    from laser_tools.worker.ray.local import LocalCluster
+    from laser_tools.worker.ray.options import options
 
     return LocalCluster(settings, options(replicas=replicas))
 

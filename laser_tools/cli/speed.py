@@ -11,8 +11,8 @@ from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from laser_tools.evaluation.speed import Setup
-    from laser_tools.evaluation.speed_report import SpeedReport
+    from laser_tools.evaluation.speed.bench import Setup
+    from laser_tools.evaluation.speed.report import SpeedReport
     from laser_tools.vlm.load import VLM
 
 N_QUESTIONS = 48  # of MicroScenes' validation split, for the mean ratio
@@ -61,7 +61,7 @@ def speed(
         raise InvalidRequest("--geometry and --random-weights go together.")
     if layers is not None and geometry is None:
         raise InvalidRequest("--layers goes with --geometry; a model on disk has those it has.")
-    from laser_tools.evaluation.speed import Setup
+    from laser_tools.evaluation.speed.bench import Setup
 
     setup = Setup(
         visual_tokens=_numbers("--visual-tokens", visual_tokens),
@@ -95,7 +95,7 @@ def _load(name: str, device: str | None, dtype: str | None) -> VLM:
 def _random(name: str, device: str | None, dtype: str | None, layers: int | None) -> VLM:
     import torch
 
-    from laser_tools.evaluation.random_models import random_vlm
+    from laser_tools.evaluation.speed.random_models import random_vlm
 
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     usual = "float32" if target.type == "cpu" else "bfloat16"
@@ -106,9 +106,10 @@ def _measured(
     vlm: VLM, setup: Setup, before: SpeedReport | None, geometry: str | None = None
 ) -> SpeedReport:
     """`before` with this model's times; the first model begins the report."""
-    from laser_tools.evaluation import machine, speed
-    from laser_tools.evaluation.model_facts import model_facts
-    from laser_tools.evaluation.speed_report import SpeedReport
+    from laser_tools.evaluation import machine
+    from laser_tools.evaluation.speed import bench as speed
+    from laser_tools.evaluation.speed.model_facts import model_facts
+    from laser_tools.evaluation.speed.report import SpeedReport
 
     facts = model_facts(vlm.model, geometry)
     with console.progress(speed.n_steps(setup), f"timing {vlm.name}") as bar:
@@ -142,8 +143,8 @@ def _with_questions(setup: Setup) -> Setup:
 
 
 def _deliver(report: SpeedReport, json_file: Path | None) -> None:
-    from laser_tools.evaluation.speed_pictures import speed_picture
-    from laser_tools.evaluation.speed_report import summary
+    from laser_tools.evaluation.speed.pictures import speed_picture
+    from laser_tools.evaluation.speed.report import summary
 
     if json_file is not None:
         console.write_json(console.plain_data(report), json_file)

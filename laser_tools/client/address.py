@@ -7,7 +7,7 @@ import re
 import httpx
 
 from laser_tools.errors import Misconfigured
-from laser_tools.loopback import is_loopback
+from laser_tools.wire import is_loopback
 
 _URL = "The worker's URL (base_url, LASER_BASE_URL)"
 _KEY = "The worker's key (api_key, LASER_API_KEY)"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from laser_tools.images import DEFAULT_LIMITS, upright_rgb
+from laser_tools.images.decode import DEFAULT_LIMITS, upright_rgb
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
 JPEG_QUALITIES = (95, 85, 70)

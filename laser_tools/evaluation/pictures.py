@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laser_tools.evaluation.report import OVERALL, BenchReport, CalibrationReport
-from laser_tools.plotting import FAINT, INK, LASER_COLOUR, PLAIN_COLOUR, styled_figure
+from laser_tools.figures.style import FAINT, INK, LASER_COLOUR, PLAIN_COLOUR, styled_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

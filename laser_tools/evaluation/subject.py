@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from laser_tools.engine import LocalEngine
+from laser_tools.engine.local import LocalEngine
 from laser_tools.evaluation.bench import Maps
 from laser_tools.grounding.contrast import relative_attention
 from laser_tools.grounding.layers import localisation_map

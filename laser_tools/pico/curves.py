@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from laser_tools.plotting import styled_figure
+from laser_tools.figures.style import styled_figure
 
 WINDOW = 40  # steps of the running mean
 _LEFT_OUT = ("step", "seconds", "loss")

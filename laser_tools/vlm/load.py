@@ -98,7 +98,7 @@ def load_vlm(
     device map decides instead of `device`. Without one, what is quantised for a GPU is placed
     there by accelerate. A model of a listed family is asked one question first, so that a folder
     whose files do not fit each other is refused here; one of a family that is not listed is
-    examined (laser_tools/doctor.py). Neither is done where `verify` is false. For a small
+    examined (laser_tools/doctor/checks.py). Neither is done where `verify` is false. For a small
     model on a CPU torch's number of threads becomes one, in this process (vlm/threads.py).
 
     Raises ModelUnavailable if there is no such model, or none that can be loaded and trusted;
@@ -205,7 +205,7 @@ def _refuse_oversized(folder: Path, name: str) -> None:
 def _refuse_unfit(vlm: VLM) -> None:
     """Raise ModelUnavailable if a listed `vlm` cannot be asked, or what is guessed about an
     unlisted one does not hold."""
-    from laser_tools.doctor import examine  # these stand above this module
+    from laser_tools.doctor.checks import examine  # these stand above this module
     from laser_tools.vlm.trial import try_out
 
     if vlm.family.listed:

@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from laser_tools.errors import Misconfigured
-from laser_tools.images import ImageLimits
-from laser_tools.loopback import is_loopback
+from laser_tools.images.decode import ImageLimits
+from laser_tools.wire import is_loopback
 
 PREFIX = "LASER_"
 MIN_KEY_CHARS = 16

@@ -14,8 +14,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
-from laser_tools.planner import ScriptedPlanner
 from laser_tools.tools import LaserToolkit
+from laser_tools.tools.planner import ScriptedPlanner
 from tests.agents.application import PATH, ask, build_agent, transcript
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
 

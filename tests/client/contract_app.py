@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from laser_tools.engine.base import Engine
 from laser_tools.errors import ImageRejected, InvalidRequest, LaserError, Unauthorized, UnknownImage
 from laser_tools.images import decode_image
-from laser_tools.protocol import Engine
 from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.wire import (
     ANSWER_PATH,

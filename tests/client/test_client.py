@@ -18,9 +18,9 @@ from starlette.responses import Response
 
 from laser_tools.client import WorkerClient
 from laser_tools.client.image_files import ImageFiles
+from laser_tools.engine.base import Engine
 from laser_tools.errors import Cancelled, ModelUnavailable
 from laser_tools.images import decode_image
-from laser_tools.protocol import Engine
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, TokenMargin, ZoomRequest
 from laser_tools.wire import REQUEST_ID_HEADER
 from tests.client.conftest import KEY, URL, client_of

@@ -7,8 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from laser_tools.client import WorkerClient
+from laser_tools.engine.lazy import LazyEngine
 from laser_tools.errors import LaserError, Misconfigured
-from laser_tools.lazy_engine import LazyEngine
 from laser_tools.settings import LaserSettings, read_settings
 from laser_tools.tools import LaserGroundedVQA, LaserToolkit
 from tests.client.conftest import KEY, client_of

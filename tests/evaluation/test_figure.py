@@ -9,9 +9,9 @@ from PIL import Image
 
 from laser_tools.errors import MissingExtra
 from laser_tools.evaluation.arms import Arm, run_arm
-from laser_tools.figure import evidence_figure
+from laser_tools.figures.evidence import evidence_figure
+from laser_tools.figures.style import drawable
 from laser_tools.options import LaserOptions
-from laser_tools.plotting import drawable
 from laser_tools.schema import GroundedAnswer, TokenMargin
 from tests.evaluation import fakes
 

@@ -11,11 +11,12 @@ import torch
 
 from laser_tools import cli
 from laser_tools.errors import InvalidRequest
-from laser_tools.evaluation import slow_arms, speed
-from laser_tools.evaluation.geometries import PLACES, geometry, shallower
-from laser_tools.evaluation.memory import peak_bytes
-from laser_tools.evaluation.random_models import empty_model
-from laser_tools.evaluation.speed_report import Sample, size_report
+from laser_tools.evaluation.speed import bench as speed
+from laser_tools.evaluation.speed import slow_arms
+from laser_tools.evaluation.speed.geometries import PLACES, geometry, shallower
+from laser_tools.evaluation.speed.memory import peak_bytes
+from laser_tools.evaluation.speed.random_models import empty_model
+from laser_tools.evaluation.speed.report import Sample, size_report
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
 from laser_tools.vlm.load import VLM
@@ -87,7 +88,7 @@ def test_a_less_deep_model_says_so_wherever_it_is_named(
 
 def test_the_profiler_keeps_quiet() -> None:
     """In a process of its own: its library looks once whether it should speak."""
-    code = "import torch; from laser_tools.evaluation.memory import peak_bytes as peak; "
+    code = "import torch; from laser_tools.evaluation.speed.memory import peak_bytes as peak; "
     code += "peak(lambda: torch.ones(9), torch.nn.Linear(1, 1))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""

@@ -16,8 +16,8 @@ from laser_tools.evaluation.worker.setting import STAGES
 from laser_tools.methods.clock import STAGES as CLOCK_STAGES
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop, never
-from laser_tools.worker.record import logger
-from laser_tools.worker.watch import is_device_fault, is_out_of_memory
+from laser_tools.worker.backends.watch import is_device_fault, is_out_of_memory
+from laser_tools.worker.http.record import logger
 
 
 class Staged:

@@ -22,13 +22,13 @@ from laser_tools.evaluation.worker.image_files import (
     jpeg_with_scans,
     png,
 )
-from laser_tools.image_guards import (
+from laser_tools.images import decode_image
+from laser_tools.images.guards import (
     MAX_JPEG_SCANS,
     MAX_PNG_TEXTS,
     TOO_COMPLEX,
     check_container,
 )
-from laser_tools.images import decode_image
 
 MAX_GROWTH_BYTES = 96 * 2**20
 MAX_REJECTION_S = 2.0

@@ -8,7 +8,7 @@ import pytest
 
 from laser_tools import cli
 from laser_tools.engine import LocalEngine
-from laser_tools.evaluation.speed import routes
+from laser_tools.evaluation.speed.bench import routes
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.families import FAMILIES

@@ -13,24 +13,24 @@ import pytest
 import uvicorn
 from langchain.agents import create_agent
 
-from laser_tools import engine as engine_module
-from laser_tools import lazy_engine
 from laser_tools.client import WorkerClient
 from laser_tools.engine import LocalEngine
+from laser_tools.engine import lazy as lazy_engine
+from laser_tools.engine import local as engine_module
+from laser_tools.engine.base import AsyncEngine, Engine
+from laser_tools.engine.lazy import LazyEngine
+from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import Cancelled
-from laser_tools.image_store import ImageStore
-from laser_tools.lazy_engine import LazyEngine
+from laser_tools.images.store import ImageStore
 from laser_tools.options import LaserOptions
-from laser_tools.planner import ScriptedPlanner
-from laser_tools.protocol import AsyncEngine, Engine
-from laser_tools.queued_engine import QueuedEngine
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop
-from laser_tools.tool_waits import Awaiting, Blocking, finished
 from laser_tools.tools import LaserToolkit
+from laser_tools.tools.io import Awaiting, Blocking, finished
+from laser_tools.tools.planner import ScriptedPlanner
 from laser_tools.vlm.load import VLM
-from laser_tools.worker.app import create_app
-from laser_tools.worker.local import LocalBackend
+from laser_tools.worker.backends.local import LocalBackend
+from laser_tools.worker.http.app import create_app
 from tests.gated import GatedEngine, ask
 from tests.tools.fakes import ColourEngine, scene
 from tests.tools.test_tools import tool_named

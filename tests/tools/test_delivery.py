@@ -11,9 +11,9 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from PIL import Image
 
-from laser_tools.delivery import encode_within, image_blocks
-from laser_tools.middleware import MAX_CROPS, insert_after_tools, newest_crops
 from laser_tools.tools import LaserToolkit
+from laser_tools.tools.delivery import encode_within, image_blocks
+from laser_tools.tools.middleware import MAX_CROPS, insert_after_tools, newest_crops
 from tests.tools.fakes import ColourEngine
 from tests.tools.test_tools import call
 

@@ -8,7 +8,7 @@ from langchain_core.tools import BaseTool
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 
-from laser_tools.image_store import ImageStore
+from laser_tools.images.store import ImageStore
 from laser_tools.tools import LaserGroundedVQA, LaserZoomToEvidence
 from tests.tools.fakes import ColourEngine, scene
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPImageProcessorPil
 
+from laser_tools.doctor.probes import planted
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box, find_region
 from laser_tools.methods.localise import localise, readout_weights
@@ -20,7 +21,6 @@ from laser_tools.vlm.capture import capture
 from laser_tools.vlm.families import FAMILIES, UNLISTED, family_of
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, by_guess, one_grid
 from laser_tools.vlm.load import VLM
-from laser_tools.vlm.probes import planted
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_qwen

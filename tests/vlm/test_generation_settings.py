@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from laser_tools.doctor import decoding
+from laser_tools.doctor.checks import decoding
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import ModelUnavailable
 from laser_tools.schema import AnswerRequest

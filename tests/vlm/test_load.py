@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
-from laser_tools.doctor import examine
+from laser_tools.doctor.checks import examine
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.grounding.confidence import Calibration

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import BaseImageProcessor, CLIPImageProcessorPil, LlavaImageProcessorPil
 
+from laser_tools.doctor.probes import embedded, texture
 from laser_tools.grounding.regions import covered_cells, region_of_box
 from laser_tools.methods.views import positive_view
 from laser_tools.options import LaserOptions
@@ -17,7 +18,6 @@ from laser_tools.schema import Box
 from laser_tools.vlm.layouts import TokenLayout
 from laser_tools.vlm.load import load_vlm
 from laser_tools.vlm.padding import LARGEST_SIDE_PX, PadsToSquare, squared, uncropped
-from laser_tools.vlm.probes import embedded, texture
 from laser_tools.vlm.prompts import Prompt, encode, token_layout
 from tests.toys import picture, toy_llava
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from laser_tools.doctor import examine
+from laser_tools.doctor.checks import examine
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import ModelUnavailable
 from laser_tools.schema import AnswerRequest

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from laser_tools.doctor import examine
+from laser_tools.doctor.checks import examine
 from laser_tools.vlm.families import FAMILIES
 from laser_tools.vlm.load import load_vlm
 from laser_tools.vlm.prompts import Prompt, encode

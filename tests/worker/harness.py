@@ -16,14 +16,14 @@ import httpx
 from fastapi import FastAPI
 from PIL import Image
 
+from laser_tools.engine.base import StoppableEngine
 from laser_tools.errors import Cancelled
-from laser_tools.protocol import StoppableEngine
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop
-from laser_tools.worker.app import create_app
-from laser_tools.worker.local import LocalBackend
+from laser_tools.worker.backends.local import LocalBackend
+from laser_tools.worker.http.app import create_app
+from laser_tools.worker.http.state import Worker
 from laser_tools.worker.settings import WorkerSettings, worker_settings
-from laser_tools.worker.worker import Worker
 from tests.gated import MAP, answered
 
 ALICE, BOB = "key-of-alice-0123456789", "key-of-bob-9876543210abc"

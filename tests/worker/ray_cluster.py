@@ -15,8 +15,8 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 import ray
 from ray import serve
 
-from laser_tools.worker.ray_app import application
-from laser_tools.worker.ray_options import RayOptions
+from laser_tools.worker.ray.app import application
+from laser_tools.worker.ray.options import RayOptions
 from tests.worker.ray_engine import load
 
 

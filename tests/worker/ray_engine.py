@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from time import monotonic, sleep
 
+from laser_tools.engine.base import StoppableEngine
 from laser_tools.errors import Cancelled
-from laser_tools.protocol import StoppableEngine
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop
-from laser_tools.worker.local import load_engine
+from laser_tools.worker.backends.local import load_engine
 from laser_tools.worker.settings import WorkerSettings
 from tests.gated import answered
 

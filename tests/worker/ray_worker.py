@@ -7,10 +7,10 @@ from functools import partial
 from unittest.mock import patch
 
 from laser_tools import cli
-from laser_tools.worker.ray_local import LocalCluster
+from laser_tools.worker.ray.local import LocalCluster
 from tests.worker.ray_engine import load
 
 if __name__ == "__main__":
     local = partial(LocalCluster, load=load)
-    with patch("laser_tools.worker.ray_local.LocalCluster", local):
+    with patch("laser_tools.worker.ray.local.LocalCluster", local):
         sys.exit(cli.run(["serve", "--ray", *sys.argv[1:]]))

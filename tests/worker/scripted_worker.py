@@ -18,5 +18,5 @@ def load(settings: object) -> ScriptedEngine:
 
 
 if __name__ == "__main__":
-    with patch("laser_tools.worker.local.load_engine", load):
+    with patch("laser_tools.worker.backends.local.load_engine", load):
         sys.exit(cli.run(["serve", *sys.argv[1:]]))

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from laser_tools.worker.serve import _config
-from laser_tools.worker.server import Server
+from laser_tools.worker.http.draining_server import Server
+from laser_tools.worker.run import _config
 from tests.worker.harness import ALICE, house, png, settings
 from tests.worker.processes import SCRIPTED, Process, process, until
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from laser_tools.evaluation.worker.image_files import encode
-from laser_tools.worker import store
-from laser_tools.worker.fair_pool import FairPool
+from laser_tools.worker.http import store
+from laser_tools.worker.http.fair_pool import FairPool
 from tests.worker.harness import BOB, client_of, house, png, sha256
 
 ALICES, BOBS, CAROLS = 0, 1, 2

@@ -12,8 +12,8 @@ import pytest
 from laser_tools.errors import ModelUnavailable
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop
-from laser_tools.worker.record import logger
-from laser_tools.worker.watch import is_device_fault
+from laser_tools.worker.backends.watch import is_device_fault
+from laser_tools.worker.http.record import logger
 from tests.worker.harness import ALICE, CANARY, House, ScriptedEngine, house, png, raw, sha256
 from tests.worker.test_load import refusal, retry_after_s
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from laser_tools.worker.protocol import MAX_HEAD_BYTES
+from laser_tools.worker.http.protocol import MAX_HEAD_BYTES
 from tests.worker.processes import SCRIPTED, Process, process
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.allow_hosts(["127.0.0.1"])]

@@ -10,7 +10,7 @@ from laser_tools.engine import LocalEngine
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.pico.items import draw_items
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
-from laser_tools.worker.local import load_engine
+from laser_tools.worker.backends.local import load_engine
 from tests.worker.harness import house, settings, sha256
 
 N_ITEMS = 3

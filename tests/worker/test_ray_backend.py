@@ -25,6 +25,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from laser_tools import cli
 from laser_tools.cli import console
+from laser_tools.engine.queue import QueueNumbers
 from laser_tools.errors import (
     Busy,
     DeadlineExceeded,
@@ -34,16 +35,15 @@ from laser_tools.errors import (
     QuotaExceeded,
     TooLarge,
 )
-from laser_tools.request_queue import QueueNumbers
 from laser_tools.schema import AnswerRequest
-from laser_tools.worker.ray_affinity import image_key, preferred
-from laser_tools.worker.ray_app import build
-from laser_tools.worker.ray_backend import RayBackend
-from laser_tools.worker.ray_images import SharedImages
-from laser_tools.worker.ray_options import ingress_settings, options, split, without_keys
-from laser_tools.worker.ray_replica import EngineReplica
-from laser_tools.worker.ray_reply import Refusal, Reply
-from laser_tools.worker.refusals import Draining, headers_of
+from laser_tools.worker.http.refusals import Draining, headers_of
+from laser_tools.worker.ray.affinity import image_key, preferred
+from laser_tools.worker.ray.app import build
+from laser_tools.worker.ray.backend import RayBackend
+from laser_tools.worker.ray.images import SharedImages
+from laser_tools.worker.ray.options import ingress_settings, options, split, without_keys
+from laser_tools.worker.ray.replica import EngineReplica
+from laser_tools.worker.ray.reply import Refusal, Reply
 from laser_tools.worker.settings import worker_settings
 from tests.gated import answered
 from tests.worker.harness import ALICE, CANARY, ScriptedEngine
@@ -301,7 +301,7 @@ def test_shipped_configurations_are_rays_and_ours(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LASER_API_KEYS", ALICE)
     for config in served():
         (application,) = ServeDeploySchema.model_validate(config).applications
-        assert application.import_path == "laser_tools.worker.ray_app:build"
+        assert application.import_path == "laser_tools.worker.ray.app:build"
         split(application.args)
         build(dict(application.args))
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from laser_tools.wire import ErrorBody
-from laser_tools.worker.body import MAX_JSON_BYTES
+from laser_tools.worker.http.body import MAX_JSON_BYTES
 from tests.worker.harness import BOB, CANARY, JSON, client_of, house, png, question, raw, sha256
 
 NAME = sha256(png())

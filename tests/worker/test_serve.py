@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
-from laser_tools.worker.serve import _listen
+from laser_tools.worker.run import _listen
 from tests.worker.harness import ALICE, CANARY, png, settings, sha256
 from tests.worker.processes import PATIENCE_S, PICO, SCRIPTED, Process, process, until
 

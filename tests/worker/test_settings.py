@@ -9,7 +9,7 @@ import pytest
 
 from laser_tools import cli
 from laser_tools.errors import Misconfigured, MissingExtra
-from laser_tools.loopback import is_loopback
+from laser_tools.wire import is_loopback
 from laser_tools.worker.settings import worker_settings
 from tests.worker.harness import ALICE, BOB, OPERATOR
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from laser_tools.worker.threads import leave_a_core
+from laser_tools.worker.backends.threads import leave_a_core
 
 
 @pytest.fixture

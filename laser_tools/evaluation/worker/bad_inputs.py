@@ -18,7 +18,7 @@ from laser_tools.evaluation.worker.caller import Caller, Reply
 from laser_tools.evaluation.worker.mutate import disguised, mutations, truncations
 from laser_tools.evaluation.worker.resources import resources
 from laser_tools.evaluation.worker.setting import Bench, Figures
-from laser_tools.images import FORMATS, decode_image
+from laser_tools.images.decode import FORMATS, decode_image
 
 HANG_S = 2.0
 ACCEPTED, REJECTED = "accepted", "rejected"

@@ -18,17 +18,17 @@ from unittest.mock import patch
 
 import torch
 
+from laser_tools.engine.base import StoppableEngine
 from laser_tools.errors import Cancelled
 from laser_tools.evaluation.worker.leash import end_with_parent
 from laser_tools.evaluation.worker.setting import STAGES
 from laser_tools.methods import laser
 from laser_tools.methods.clock import Clock
-from laser_tools.protocol import StoppableEngine
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop, never
-from laser_tools.worker.local import LocalBackend, load_engine
-from laser_tools.worker.record import log_event
-from laser_tools.worker.serve import log_to_stderr, serve
+from laser_tools.worker.backends.local import LocalBackend, load_engine
+from laser_tools.worker.http.record import log_event
+from laser_tools.worker.run import log_to_stderr, serve
 from laser_tools.worker.settings import worker_settings
 
 OUTSIDE = "outside"  # of the engine, which recovers from want of memory by itself

@@ -11,7 +11,7 @@ from laser_tools.evaluation.worker.guard import watching
 from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
 from laser_tools.evaluation.worker.says import Says
 from laser_tools.evaluation.worker.setting import Bench, Figures
-from laser_tools.tools import LaserToolkit
+from laser_tools.tools.langchain import LaserToolkit
 
 ARGUMENTS = {"grounded_vqa": {"question": "?"}, "zoom_to_evidence": {"what": "it"}}
 

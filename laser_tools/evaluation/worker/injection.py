@@ -20,7 +20,7 @@ from laser_tools.evaluation.worker.guard import Seen, watching
 from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
 from laser_tools.evaluation.worker.says import Says
 from laser_tools.evaluation.worker.setting import Bench, Figures
-from laser_tools.tools import LaserToolkit
+from laser_tools.tools.langchain import LaserToolkit
 
 THREAD, OTHERS = "mine", "somebody-else"
 _ORDER = re.compile(r"CALL (\w+) (\{.*?\}) NOW")

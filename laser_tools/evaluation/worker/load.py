@@ -16,7 +16,7 @@ from laser_tools.evaluation.worker.generator import Generator
 from laser_tools.evaluation.worker.pace import per_second, upload
 from laser_tools.evaluation.worker.pictures import Asked, distinct
 from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
-from laser_tools.worker.quantile import quantile
+from laser_tools.worker.http.quantile import quantile
 
 MAX_OPEN = 2000  # arrivals past it are counted and not sent: the generator's memory has a bound
 OVERLOAD = 5.0

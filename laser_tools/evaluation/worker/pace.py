@@ -19,9 +19,9 @@ WARM_UP = 3
 
 def overhead(bench: Bench) -> Figures:
     """Medians of the same questions over HTTP and in this process, taken in turns."""
-    from laser_tools.engine import LocalEngine
+    from laser_tools.engine.local import LocalEngine
     from laser_tools.schema import AnswerRequest
-    from laser_tools.worker.threads import leave_a_core
+    from laser_tools.worker.backends.threads import leave_a_core
 
     leave_a_core()  # as the worker does: the difference is to be what HTTP costs
     engine = LocalEngine.from_pretrained(bench.model)

@@ -11,7 +11,7 @@ from laser_tools.evaluation.worker.golden import (
     worst_difference,
 )
 from laser_tools.evaluation.worker.setting import Bench, Figures
-from laser_tools.images import decode_image
+from laser_tools.images.decode import decode_image
 
 
 def pixels(bench: Bench) -> Figures:

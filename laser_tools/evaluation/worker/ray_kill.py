@@ -16,7 +16,7 @@ from laser_tools.evaluation.worker.pictures import Asked, distinct
 from laser_tools.evaluation.worker.process import KEY, SERVE, WorkerProcess, until
 from laser_tools.evaluation.worker.resources import descendants, title
 from laser_tools.evaluation.worker.setting import UNBOUNDED, Bench, Figures
-from laser_tools.images import decode_image
+from laser_tools.images.decode import decode_image
 from laser_tools.schema import AnswerRequest
 
 N_REPLICAS = 2

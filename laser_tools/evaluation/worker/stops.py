@@ -13,7 +13,7 @@ from laser_tools.evaluation.worker.pictures import Asked, distinct
 from laser_tools.evaluation.worker.process import WorkerProcess, until
 from laser_tools.evaluation.worker.resources import resources
 from laser_tools.evaluation.worker.setting import STAGES, Bench, Figures
-from laser_tools.worker.quantile import quantile
+from laser_tools.worker.http.quantile import quantile
 
 DEADLINE_S = 1.5  # enough to reach the last stage
 STOP_S = 30.0

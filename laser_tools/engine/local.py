@@ -1,0 +1,175 @@
+"""LocalEngine: the model in this process. Batch first, stateless but for its prefix cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from laser_tools.engine.in_thread import in_thread
+from laser_tools.errors import InvalidRequest, TooLarge
+from laser_tools.grounding.confidence import features
+from laser_tools.methods import Method, laser, plain
+from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.stop import ShouldStop, never
+from laser_tools.vlm.forked import check_process
+from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.memory_errors import is_out_of_memory
+from laser_tools.vlm.prompts import check_question
+
+METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
+NOT_SURE = "not sure"
+
+RequestT = TypeVar("RequestT", AnswerRequest, ZoomRequest)
+ResultT = TypeVar("ResultT", GroundedAnswer, ZoomResult)
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """A function of (model, requests, options); requests are served `batch_size` at a time.
+
+    It may be called from several threads; their batches take turns on the model. A batch that does
+    not fit into memory is served in halves.
+    """
+
+    vlm: VLM
+    options: LaserOptions = field(default_factory=LaserOptions)
+    batch_size: int = 16
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "pico",
+        options: LaserOptions | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        quantization_config: object | None = None,
+    ) -> LocalEngine:
+        """The engine over a model on this disk (`load_vlm`), or over the embedded "pico".
+
+        Raises ModelUnavailable if there is no model that we can load.
+        """
+        vlm = load_vlm(
+            model,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            device_map=device_map,
+            quantization_config=quantization_config,
+        )
+        return cls(vlm, options or LaserOptions())
+
+    def answer(
+        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
+    ) -> list[GroundedAnswer]:
+        """One answer per request, in order.
+
+        `should_stop` is asked before every pass and at every token. Raises InvalidRequest for a
+        request that cannot be served, TooLarge for one that alone does not fit into memory,
+        Cancelled once `should_stop` says so.
+        """
+        for request in requests:
+            self._check_image(request)
+            _check_box(request)
+            check_question(self.vlm, request.question)
+        results: dict[int, GroundedAnswer] = {}
+        for name, method in METHODS.items():
+            chosen = [i for i, request in enumerate(requests) if request.method == name]
+            answers = self._batched(method, [requests[i] for i in chosen], should_stop)
+            results |= dict(zip(chosen, answers, strict=True))
+        return [self._judged(request, results[i]) for i, request in enumerate(requests)]
+
+    def zoom(
+        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
+    ) -> list[ZoomResult]:
+        """Where to look, one result per request, in order. Raises as `answer` does."""
+        for request in requests:
+            check_question(self.vlm, request.what)
+            self._check_image(request)
+        return self._batched(laser.zoom, requests, should_stop)
+
+    async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
+        """`answer` in a thread; cancelling the await stops the model at its next token."""
+        return await in_thread(self.answer, requests)
+
+    async def azoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
+        """`zoom` in a thread; cancelling the await stops the model before its next pass."""
+        return await in_thread(self.zoom, requests)
+
+    def _check_image(self, request: AnswerRequest | ZoomRequest) -> None:
+        (short, long), most = sorted(request.image.size), self.vlm.family.max_aspect
+        if long > most * short:
+            width, height = request.image.size
+            raise InvalidRequest(
+                f"This model takes images at most {most:g} times as long as wide; this one is "
+                f"{width}x{height}. Ask about a part of it."
+            )
+
+    def _batched(
+        self,
+        method: Callable[[VLM, Sequence[RequestT], LaserOptions, ShouldStop], list[ResultT]],
+        requests: Sequence[RequestT],
+        should_stop: ShouldStop,
+    ) -> list[ResultT]:
+        def run(batch: Sequence[RequestT]) -> list[ResultT]:
+            with self.vlm.lock:
+                return method(self.vlm, batch, self.options, should_stop)
+
+        check_process(self.vlm.device)
+        starts = range(0, len(requests), self.batch_size)
+        batches = [requests[start : start + self.batch_size] for start in starts]
+        return [result for batch in batches for result in self._within_memory(run, batch)]
+
+    def _within_memory(
+        self, run: Callable[[Sequence[RequestT]], list[ResultT]], batch: Sequence[RequestT]
+    ) -> list[ResultT]:
+        """`run` over the batch; where memory runs out, without old prefixes, and in halves.
+
+        Raises TooLarge once a single request does not fit though all else is given up.
+        """
+        results: list[ResultT] = []
+        size, emptied = len(batch), False
+        while len(results) < len(batch):
+            try:
+                results += run(batch[len(results) : len(results) + size])
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                alone = size == 1
+            # Here, as the error held on to the tensors of the passes that it ended.
+            self._empty_caches()
+            if alone and emptied:
+                raise TooLarge
+            size, emptied = max(size // 2, 1), True
+        return results
+
+    def _empty_caches(self) -> None:
+        with self.vlm.lock:
+            self.vlm.prefixes.clear()
+        torch.cuda.empty_cache()
+
+    def _judged(self, request: AnswerRequest, answer: GroundedAnswer) -> GroundedAnswer:
+        """The answer with its probability, and withheld where the caller asked for more."""
+        calibration = self.vlm.calibration
+        if calibration is None:
+            return answer
+        confidence = calibration.probability(features(answer), answer.route)
+        judged = answer.model_copy(update={"confidence": confidence})
+        least = request.abstain_below
+        if confidence is None or least is None or confidence >= least:
+            return judged
+        return judged.model_copy(update={"answer": NOT_SURE, "abstained": True})
+
+
+def _check_box(request: AnswerRequest) -> None:
+    width, height = request.image.size
+    if request.box is not None and (request.box.x1 > width or request.box.y1 > height):
+        raise InvalidRequest(f"The box reaches outside the image of {width}x{height} pixels.")

@@ -1,0 +1,149 @@
+"""What both tools share: engine, images, the conversation's thread, progress, planner errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, ToolException
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.v1 import ValidationError as ValidationErrorV1
+
+from laser_tools.engine.base import Engine
+from laser_tools.engine.lazy import LazyEngine
+from laser_tools.errors import (
+    DeadlineExceeded,
+    ImageRejected,
+    InvalidRequest,
+    LaserError,
+    Misconfigured,
+    MissingExtra,
+    ModelUnavailable,
+    QuotaExceeded,
+    TooLarge,
+    Unauthorized,
+    UnknownImage,
+)
+from laser_tools.images.store import DEFAULT_THREAD, ImageStore, View
+from laser_tools.settings import read_settings
+from laser_tools.tools.delivery import DEFAULT_BUDGET_BYTES, CropDelivery, image_blocks
+from laser_tools.tools.io import Waits
+
+PROGRESS_EVENT = "laser_progress"
+Stage = Literal["image", "model", "done"]
+Reply = tuple[str | list[dict[str, Any]], dict[str, Any]]  # content for the planner, artifact
+
+_NEXT_STEP: dict[type[LaserError], str] = {
+    UnknownImage: "Use a known handle, or ask the user for an image.",
+    InvalidRequest: "Change the arguments and call again.",
+    ImageRejected: "Ask the user for another image.",
+    TooLarge: "Ask about a crop, or ask the user for a smaller image.",
+    DeadlineExceeded: "Ask again later, or ask something simpler.",
+    QuotaExceeded: "Call again after that time, or go on without.",
+    Unauthorized: "Do not retry; tell the user.",
+    ModelUnavailable: "Do not retry; tell the user.",
+    Misconfigured: "Do not retry; tell the user.",
+    MissingExtra: "Do not retry; tell the user.",
+}
+
+
+class LaserConfig(BaseModel):
+    """The configuration that the toolkit and each tool share.
+
+    Without an `engine`, a `model` given here runs in this process, loaded at the first call.
+    Without a model either, the worker at LASER_BASE_URL answers; without that, the model that
+    LASER_MODEL names, in this process.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    model: str = Field(default_factory=lambda: read_settings().model)
+    engine: Engine = Field(default_factory=lambda: None, validate_default=True, repr=False)
+    images: ImageStore = Field(default_factory=ImageStore, repr=False)
+    crops: CropDelivery = "handle"
+    crop_budget_bytes: int = Field(default=DEFAULT_BUDGET_BYTES, ge=1024)
+    abstain_below: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _worker_of_environment(cls, given: Any) -> Any:  # noqa: ANN401 (whatever was passed)
+        if not isinstance(given, dict) or given.get("engine") or "model" in given:
+            return given
+        if read_settings().base_url is None:
+            return given
+        from laser_tools.client import WorkerClient
+
+        return {**given, "engine": WorkerClient.from_env()}
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _local_by_default(cls, engine: Engine | None, info: ValidationInfo) -> Engine:
+        return LazyEngine(info.data["model"]) if engine is None else engine
+
+
+def explain_invalid_arguments(error: ValidationError | ValidationErrorV1) -> str:
+    """Name the wrong arguments and what they must be, without repeating what was sent."""
+    found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]]
+    return f"Invalid arguments. {'; '.join(found)}. Change them and call again."
+
+
+class LaserTool(LaserConfig, BaseTool):
+    """A read-only tool over the images of one conversation (`configurable.thread_id`).
+
+    Expected failures reach the planner as tool messages with status "error" that say what to do.
+    """
+
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    handle_tool_error: Any = True
+    handle_validation_error: Any = explain_invalid_arguments
+
+    async def _view(self, waits: Waits, handle: str, thread_id: str) -> View:
+        view = await waits.work(self.images.get, handle, thread_id)
+        await self._progress(waits, "image", view)
+        return view
+
+    async def _progress(self, waits: Waits, stage: Stage, view: View) -> None:
+        """Tell whoever listens (`astream_events`, a callback handler) how far this call is."""
+        data = {"tool": self.name, "stage": stage, "image": view.place.handle}
+        await waits.tell(PROGRESS_EVENT, data)
+
+    def _reply(
+        self,
+        text: str,
+        artifact: dict[str, Any],
+        crops: Sequence[str],
+        thread_id: str,
+    ) -> Reply:
+        """Text alone, or followed by the crops' pixels when they are delivered inline."""
+        if self.crops != "inline":
+            return text, artifact
+        pixels = [self.images.get(handle, thread_id).image for handle in dict.fromkeys(crops)]
+        blocks = image_blocks(pixels, self.crop_budget_bytes)
+        return [{"type": "text", "text": text}, *blocks], artifact
+
+
+def thread_of(config: RunnableConfig | None) -> str:
+    """The conversation a call belongs to; 0 and "" are names as any other."""
+    configurable = (config or {}).get("configurable") or {}
+    thread_id = configurable.get("thread_id")
+    return DEFAULT_THREAD if thread_id is None else str(thread_id)
+
+
+@contextmanager
+def planner_errors() -> Iterator[None]:
+    """Expected failures as `ToolException`, with the planner's next step in the text."""
+    try:
+        yield
+    except LaserError as error:
+        step = next((s for kind, s in _NEXT_STEP.items() if isinstance(error, kind)), "")
+        raise ToolException(f"{error.public_text} {step}".strip()) from None

@@ -1,0 +1,47 @@
+"""What the app needs of whoever runs the model."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from laser_tools.engine.queue import QueueNumbers
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+
+
+class Backend(Protocol):
+    """One or many models behind one door. All methods are called in one event loop.
+
+    Expected failures are `LaserError`s. Cancelling an await cancels its request.
+    """
+
+    async def start(self) -> None:
+        """Load the model; returns once requests can be served. Raises LaserError."""
+        ...
+
+    async def stop(self) -> None:
+        """Take no more requests, finish those that are in, give the model back."""
+        ...
+
+    async def answer(self, request: AnswerRequest, deadline_s: float) -> GroundedAnswer:
+        """Raises DeadlineExceeded `deadline_s` seconds from now; Busy, ModelUnavailable ..."""
+        ...
+
+    async def zoom(self, request: ZoomRequest, deadline_s: float) -> ZoomResult:
+        """Where to look; raises as `answer` does."""
+        ...
+
+    def numbers(self) -> QueueNumbers:
+        """The queue now, for the metrics."""
+        ...
+
+    def fault(self) -> str | None:
+        """Why no request can be served ever again, as a short code; None while all is well."""
+        ...
+
+    def heartbeat_age_s(self) -> float:
+        """Seconds since the model's thread last gave a sign of life; 0 while it has no work."""
+        ...
+
+    def abandon(self) -> None:
+        """Fail everything in flight with ModelUnavailable, now: there will be no answer."""
+        ...

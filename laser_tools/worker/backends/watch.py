@@ -1,0 +1,94 @@
+"""An engine under watch: when it last gave a sign of life, and whether its device is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TypeVar
+
+from laser_tools.engine.base import StoppableEngine
+from laser_tools.errors import LaserError, ModelUnavailable
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.stop import ShouldStop
+
+RequestT = TypeVar("RequestT", AnswerRequest, ZoomRequest)
+ResultT = TypeVar("ResultT", GroundedAnswer, ZoomResult)
+
+DEVICE_FAULT = "device_fault"
+OUT_OF_MEMORY = "out of memory"
+
+
+class WatchedEngine:
+    """`StoppableEngine` over another one. After a device fault it serves nothing any more.
+
+    Called by one thread, observed from others; each field is one word, so there is no lock.
+    """
+
+    def __init__(self, engine: StoppableEngine) -> None:
+        self._engine = engine
+        self._beat_s: float | None = None  # None = no work
+        self.fault: str | None = None
+
+    def answer(
+        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
+    ) -> list[GroundedAnswer]:
+        return self._watched(self._engine.answer, requests, should_stop)
+
+    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
+        return self._watched(self._engine.zoom, requests, should_stop)
+
+    def heartbeat_age_s(self) -> float:
+        """Since `should_stop` was last asked, which the model does at every token."""
+        beat_s = self._beat_s
+        return 0.0 if beat_s is None else monotonic() - beat_s
+
+    def _watched(
+        self,
+        serve: Callable[[Sequence[RequestT], ShouldStop], list[ResultT]],
+        requests: Sequence[RequestT],
+        should_stop: ShouldStop,
+    ) -> list[ResultT]:
+        def beating() -> bool:
+            self._beat_s = monotonic()
+            return should_stop()
+
+        if self.fault:
+            raise lost()
+        self._beat_s = monotonic()
+        try:
+            return serve(requests, beating)
+        except Exception as error:
+            self._judge(error)
+            raise
+        finally:
+            self._beat_s = None
+
+    def _judge(self, error: Exception) -> None:
+        """After a device fault every later call fails too, or worse, answers wrongly."""
+        if is_device_fault(error):
+            self.fault = DEVICE_FAULT
+            raise lost() from None
+        if is_out_of_memory(error):  # where the engine could not recover by smaller batches
+            raise ModelUnavailable("The model ran out of memory. Try again soon.") from None
+
+
+def lost() -> ModelUnavailable:
+    return ModelUnavailable("The model has failed and the worker restarts. Try again soon.")
+
+
+def is_device_fault(error: Exception) -> bool:
+    """A CUDA error (torch.AcceleratorError, or by its text), other than want of memory.
+
+    Told by name and text, as this file must not import torch.
+    """
+    if isinstance(error, LaserError) or is_out_of_memory(error):
+        return False
+    names = {kind.__name__ for kind in type(error).__mro__}
+    by_text = isinstance(error, RuntimeError) and "cuda error" in str(error).lower()
+    return "AcceleratorError" in names or by_text
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """The device's, in whichever of torch's classes, or the host's."""
+    by_text = isinstance(error, RuntimeError) and OUT_OF_MEMORY in str(error).lower()
+    return by_text or isinstance(error, MemoryError)

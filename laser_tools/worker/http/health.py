@@ -1,0 +1,85 @@
+"""Whether the worker lives, and whether it may be sent work."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from PIL import Image, ImageDraw
+
+from laser_tools.errors import LaserError, ModelUnavailable
+from laser_tools.schema import AnswerRequest, GroundedAnswer
+from laser_tools.worker.backends.base import Backend
+from laser_tools.worker.http.record import log_event
+from laser_tools.worker.settings import WorkerSettings
+
+WEDGED, FAILED, LOADING, DRAINING = "wedged", "start_failed", "loading", "draining"
+MAX_LOOK_S = 0.5  # between two looks at the heartbeat
+
+
+class Health:
+    """The backend's state, and the worker's own: loading -> ready -> draining, or a fault."""
+
+    def __init__(self, backend: Backend, settings: WorkerSettings) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._fault: str | None = None  # once there, it stays
+        self.start_error: Exception | None = None
+        self.ready = False
+        self.draining = False
+
+    def fault(self) -> str | None:
+        """Why this process must be replaced, as a short code."""
+        self._fault = self._fault or self._backend.fault() or self._wedged()
+        return self._fault
+
+    def why_not_ready(self) -> str | None:
+        if self.draining:
+            return DRAINING
+        return self.fault() or (None if self.ready else LOADING)
+
+    async def bring_up(self) -> None:
+        """Load and try the model; a failure is a fault, kept in `start_error`."""
+        try:
+            await self._backend.start()
+            await warm_up(self._backend, self._settings.max_deadline_s)
+        except Exception as error:
+            self._fault = error.code if isinstance(error, LaserError) else FAILED
+            self.start_error = error
+            return
+        self.ready = True
+        log_event("ready")
+
+    async def watch(self) -> None:
+        """Ends at the first fault: nobody is left to wait for an answer that will not come."""
+        while self.fault() is None:
+            await asyncio.sleep(min(self._settings.heartbeat_s / 4, MAX_LOOK_S))
+        error = type(self.start_error).__name__ if self.start_error else ""
+        log_event("fault", reason=self.fault(), error=error)
+        self._backend.abandon()
+
+    def _wedged(self) -> str | None:
+        late = self._backend.heartbeat_age_s() > self._settings.heartbeat_s
+        return WEDGED if late and self.ready else None
+
+
+async def warm_up(backend: Backend, deadline_s: float) -> None:
+    """Ask a drawn picture twice. Raises ModelUnavailable unless the answers are sound and equal."""
+    request = AnswerRequest(
+        image=_picture(), question="What colour is the square?", max_new_tokens=4
+    )
+    first = await backend.answer(request, deadline_s)
+    second = await backend.answer(request, deadline_s)
+    if not (_sound(first, request.image.size) and first.answer == second.answer):
+        raise ModelUnavailable("The model did not answer the warm-up question soundly.")
+
+
+def _sound(answer: GroundedAnswer, size: tuple[int, int]) -> bool:
+    numbers = [number for token in answer.margins for number in (token.probability, token.margin)]
+    return answer.image_size == size and not any(math.isnan(number) for number in numbers)
+
+
+def _picture() -> Image.Image:
+    image = Image.new("RGB", (320, 240), "white")
+    ImageDraw.Draw(image).rectangle((110, 70, 209, 169), fill="red")
+    return image

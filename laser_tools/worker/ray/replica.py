@@ -1,0 +1,82 @@
+"""One model in one actor of Ray's. Nothing here is Ray's: `ray_app` makes a deployment of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from PIL import Image
+
+from laser_tools.engine.base import StoppableEngine
+from laser_tools.errors import LaserError
+from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.worker.backends.local import LocalBackend, load_engine
+from laser_tools.worker.http.health import warm_up
+from laser_tools.worker.http.record import log_event
+from laser_tools.worker.http.refusals import Internal
+from laser_tools.worker.ray.reply import Refusal, Reply, ResultT
+from laser_tools.worker.run import log_to_stderr
+from laser_tools.worker.settings import WorkerSettings
+
+Load = Callable[[WorkerSettings], StoppableEngine]
+
+
+class EngineReplica:
+    """The `LocalBackend` of a single worker, asked by other processes.
+
+    So it batches as that one does, in `QueuedEngine`, and not by `serve.batch`: a batch of the
+    latter fails as one, mixes methods that the engine must separate, and goes on for callers who
+    have left or whose deadline is over. Ray routes, bounds, watches and replaces.
+
+    Not returned from before the model has answered a picture: Ray sends nothing until then.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, settings: WorkerSettings, load: Load = load_engine
+    ) -> None:
+        log_to_stderr()
+        self._name = secrets.token_hex(8)
+        self._heartbeat_s = settings.heartbeat_s
+        self._backend = LocalBackend(settings, lambda: load(settings))
+        await self._backend.start()
+        await warm_up(self._backend, settings.max_deadline_s)
+        log_event("ready", replica=self._name)
+
+    async def ready(self) -> None:
+        """Returns once this replica serves."""
+
+    async def answer(
+        self, image: Image.Image, asked: dict[str, Any], deadline_s: float
+    ) -> Reply[GroundedAnswer]:
+        """`asked` are the request's other fields: the image comes by reference (ray_images)."""
+        request = AnswerRequest(image=image, **asked)
+        return await self._reply(self._backend.answer(request, deadline_s))
+
+    async def zoom(
+        self, image: Image.Image, asked: dict[str, Any], deadline_s: float
+    ) -> Reply[ZoomResult]:
+        """As `answer`."""
+        request = ZoomRequest(image=image, **asked)
+        return await self._reply(self._backend.zoom(request, deadline_s))
+
+    def check_health(self) -> None:
+        """Asked by Ray, which replaces the replica when this raises (three times in a row)."""
+        fault = self._backend.fault()
+        if fault is None and self._backend.heartbeat_age_s() > self._heartbeat_s:
+            fault = "wedged"
+        if fault:
+            log_event("fault", replica=self._name, reason=fault)
+            self._backend.abandon()  # now: Ray first waits for what is in flight
+            raise RuntimeError(fault)
+
+    async def _reply(self, call: Coroutine[Any, Any, ResultT]) -> Reply[ResultT]:
+        outcome: ResultT | Refusal
+        try:
+            outcome = await call
+        except LaserError as error:
+            outcome = Refusal.of(error)
+        except Exception as error:
+            log_event("error", replica=self._name, error=type(error).__name__)  # text: anything
+            outcome = Refusal.of(Internal())
+        return Reply(outcome, self._name, self._backend.numbers())

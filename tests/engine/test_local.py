@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from time import sleep
+
+import pytest
+import torch
+from tokenizers import normalizers
+
+from laser_tools.engine.local import METHODS, LocalEngine
+from laser_tools.errors import InvalidRequest, ModelUnavailable, TooLarge
+from laser_tools.evaluation.same_answer import differences
+from laser_tools.grounding.confidence import Calibration, Logistic
+from laser_tools.methods import plain
+from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest
+from laser_tools.stop import ShouldStop
+from laser_tools.vlm.load import VLM
+from tests.toys import picture, toy_llava, toy_qwen
+
+
+def request(**changes: object) -> AnswerRequest:
+    fields = {"image": picture(), "question": "where is the star?", "max_new_tokens": 2}
+    return AnswerRequest.model_validate(fields | changes)
+
+
+def calibrated(intercept: float) -> LocalEngine:
+    """An engine whose every verified answer has probability sigmoid(intercept)."""
+    logistic = Logistic(mean=(0.0,), scale=(1.0,), weights=(0.0,), intercept=intercept)
+    calibration = Calibration(
+        model_hash="",
+        n=1,
+        split="validation",
+        features=("margin_first",),
+        routes={"verify": logistic},
+    )
+    return LocalEngine(replace(toy_llava(), calibration=calibration))
+
+
+def test_an_unsure_answer_is_withheld_only_where_the_caller_asked() -> None:
+    sure, unsure = calibrated(2.0), calibrated(-2.0)
+    (kept,) = sure.answer([request(abstain_below=0.5)])
+    assert kept.confidence == pytest.approx(0.8808, abs=1e-4)
+    assert not kept.abstained
+    (told,) = unsure.answer([request()])
+    assert told.answer == kept.answer
+    (withheld,) = unsure.answer([request(abstain_below=0.5)])
+    assert (withheld.answer, withheld.abstained) == ("not sure", True)
+    assert [one.split(":")[0] for one in differences(withheld, told)] == ["abstained", "answer"]
+
+
+def test_without_a_calibration_there_is_no_number_and_no_abstaining() -> None:
+    (answer,) = LocalEngine(toy_llava()).answer([request(abstain_below=1.0)])
+    assert answer.confidence is None
+    assert not answer.abstained
+    (plain,) = calibrated(0.0).answer([request(method="plain", abstain_below=1.0)])
+    assert plain.confidence is None  # this calibration knows the verify route only
+    assert not plain.abstained
+
+
+def test_a_choice_that_begins_another_has_margins_and_a_confidence() -> None:
+    choices = ("red", "red star"), ("red", "red circle"), ("red", "red describe")
+    answers = calibrated(2.0).answer([request(choices=two) for two in choices])
+    assert "red" in [answer.answer for answer in answers]
+    for answer in answers:
+        assert len(answer.margins) == 1
+        assert answer.confidence == pytest.approx(0.8808, abs=1e-4)
+
+
+def test_order_is_kept_across_methods_and_batches() -> None:
+    asked = [
+        request(question=question, method=method)
+        for question in ("where?", "is it red?", "how many?")
+        for method in ("plain", "laser")
+    ]
+    engine = LocalEngine(toy_llava(), batch_size=2)
+    answers = engine.answer(asked)
+    assert [one.method for one in answers] == ["plain", "laser"] * 3
+    for one, other in zip(answers, asked, strict=True):
+        assert one.answer == engine.answer([other])[0].answer
+    assert engine.answer([]) == []
+    assert engine.zoom([]) == []
+
+
+@pytest.mark.parametrize("size", [(6000, 20), (20, 6000)])
+def test_an_image_that_the_family_cannot_take_is_refused_before_any_work(
+    size: tuple[int, int],
+) -> None:
+    """Qwen's image processor takes no image beyond 200:1; others do."""
+    thin = [request(), request(image=picture(*size))]
+    look = [ZoomRequest(image=picture(*size), what="the star")]
+    engine = LocalEngine(toy_qwen())
+    with pytest.raises(InvalidRequest, match=f"200 times.*{size[0]}x{size[1]}"):
+        engine.answer(thin)
+    with pytest.raises(InvalidRequest, match=f"200 times.*{size[0]}x{size[1]}"):
+        engine.zoom(look)
+    assert len(LocalEngine(toy_llava()).answer(thin)) == 2
+    assert len(LocalEngine(toy_llava()).zoom(look)) == 1
+
+
+def test_an_image_just_within_what_the_family_takes_is_answered() -> None:
+    (answer,) = LocalEngine(toy_qwen()).answer([request(image=picture(4000, 20))])
+    assert answer.image_size == (4000, 20)
+
+
+def test_a_box_outside_the_image_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="300x260"):
+        LocalEngine(toy_llava()).answer([request(box=Box(x0=0, y0=0, x1=301, y1=10))])
+
+
+def test_a_layer_the_model_does_not_have_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="4 layers"):
+        LocalEngine(toy_llava(), LaserOptions(layer=7)).answer([request()])
+
+
+def test_a_missing_model_is_unavailable() -> None:
+    with pytest.raises(ModelUnavailable, match="no model 'nowhere'"):
+        LocalEngine.from_pretrained("nowhere")
+
+
+def test_threads_take_turns_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, most = list[int](), list[int]()
+
+    def slow(
+        vlm: VLM,
+        asked: Sequence[AnswerRequest],
+        options: LaserOptions,
+        should_stop: ShouldStop,
+    ) -> list[GroundedAnswer]:
+        inside.append(1)
+        most.append(len(inside))
+        sleep(0.01)
+        inside.pop()
+        return plain.answer(vlm, asked, options, should_stop)
+
+    monkeypatch.setitem(METHODS, "plain", slow)
+    engines = [LocalEngine(toy_llava()), LocalEngine(toy_llava(), LaserOptions(alpha=0.5))] * 3
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda engine: engine.answer([request(method="plain")]), engines))
+    assert most == [1] * 6
+
+
+def on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+
+def on_a_cpu() -> None:
+    torch.empty(2**50, dtype=torch.uint8)
+
+
+def in_python() -> None:
+    bytes(2**50)
+
+
+def runs_out_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+    fits: int,
+    huge: str = "",
+    fail: Callable[[], None] = on_a_gpu,
+) -> list[int]:
+    """Plain batches of more than `fits` requests, or with the question `huge`, do not fit.
+
+    Returns the sizes of the batches that are tried.
+    """
+    sizes = list[int]()
+
+    def tight(
+        vlm: VLM,
+        asked: Sequence[AnswerRequest],
+        options: LaserOptions,
+        should_stop: ShouldStop,
+    ) -> list[GroundedAnswer]:
+        sizes.append(len(asked))
+        answers = plain.answer(vlm, asked, options, should_stop)
+        if len(asked) > fits or any(one.question == huge for one in asked):
+            fail()
+        return answers
+
+    monkeypatch.setitem(METHODS, "plain", tight)
+    return sizes
+
+
+@pytest.mark.parametrize("fail", [on_a_gpu, on_a_cpu, in_python])
+def test_a_batch_that_does_not_fit_goes_on_in_halves(
+    monkeypatch: pytest.MonkeyPatch, fail: Callable[[], None]
+) -> None:
+    engine = LocalEngine(toy_llava())
+    asked = [request(question=q, method="plain") for q in ("where?", "how?", "red?", "who?", "a?")]
+    expected = [one.answer for one in engine.answer(asked)]
+    sizes = runs_out_of_memory(monkeypatch, fits=2, fail=fail)
+    assert [one.answer for one in engine.answer(asked)] == expected
+    assert sizes == [5, 2, 2, 1]
+
+
+def test_a_request_that_never_fits_is_told_and_the_next_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = LocalEngine(toy_llava())
+    sizes = runs_out_of_memory(monkeypatch, fits=1, huge="huge?")
+    with pytest.raises(TooLarge, match="use a smaller image"):
+        engine.answer([request(question="huge?", method="plain")])
+    assert sizes == [1, 1]  # the second time without the prefixes of earlier requests
+    assert len(engine.vlm.prefixes) == engine.vlm.prefixes.nbytes == 0
+    assert len(engine.answer([request(method="plain")])) == 1
+
+
+def test_asking_twice_gives_the_same_answer() -> None:
+    engine = LocalEngine(toy_llava())
+    first, other, again = (
+        engine.answer([request(question=question)])[0]
+        for question in ("where?", "how many red circle are there?", "where?")
+    )
+    assert differences(again, first) == []
+    assert differences(other, first)
+
+
+def test_a_question_is_bounded_in_tokens_too() -> None:
+    """A tokenizer may write one character as eighteen: here each becomes four words."""
+    vlm = toy_llava.__wrapped__()
+    vlm.processor.tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    engine, long = LocalEngine(vlm), "\ufdfa " * 501
+    assert engine.answer([request(question="\ufdfa " * 20)])
+    with pytest.raises(InvalidRequest, match=r"2004 tokens; the most are 2000\. Shorten it"):
+        engine.answer([request(question=long)])
+    with pytest.raises(InvalidRequest, match="Shorten it"):
+        engine.zoom([ZoomRequest(image=picture(), what=long)])
