@@ -8,6 +8,7 @@ from threading import Event, Semaphore, get_ident
 
 from PIL import Image
 
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import Cancelled, InvalidRequest
 from laser_tools.schema import (
@@ -22,9 +23,10 @@ from laser_tools.stop import ShouldStop, never
 
 IMAGE = Image.new("RGB", (8, 8))
 MAP = Localisation(layer_idx=0, vaq=(1.0,), map=((1.0,),), map_box=Box(x0=0, y0=0, x1=8, y1=8))
+FOUND = ZoomResult(model="fake", image_size=(8, 8), evidence=(), crop_boxes=(), localisation=MAP)
 
 
-class GatedEngine:
+class GatedEngine(Engine):
     """Echoes questions, once `gate` is open; `batches` are the questions of each call.
 
     "bad" is refused, and "bug" is a fault of the engine.
@@ -36,18 +38,12 @@ class GatedEngine:
         self.entered = Semaphore(0)
         self.gate = Event()
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
-        self._run([request.question for request in requests], should_stop)
-        return [answered(request) for request in requests]
-
-    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
-        self._run([request.what for request in requests], should_stop)
-        found = ZoomResult(
-            model="fake", image_size=(8, 8), evidence=(), crop_boxes=(), localisation=MAP
-        )
-        return [found for _ in requests]
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
+        self._run([asked(request) for request in requests], should_stop)
+        return [
+            answered(request) if isinstance(request, AnswerRequest) else FOUND
+            for request in requests
+        ]
 
     def _run(self, questions: list[str], should_stop: ShouldStop) -> None:
         self.batches.append(questions)
@@ -60,6 +56,10 @@ class GatedEngine:
             raise InvalidRequest("This is a bad question.")
         if "bug" in questions:
             raise ZeroDivisionError
+
+
+def asked(request: Request) -> str:
+    return request.question if isinstance(request, AnswerRequest) else request.what
 
 
 def answered(request: AnswerRequest) -> GroundedAnswer:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from laser_tools import cli, doctor
+from laser_tools import cli
 from laser_tools.cli import console
+from laser_tools.doctor import checks as doctor
 from laser_tools.evaluation import calibrate as fitting
 from laser_tools.evaluation.arms import Arm, Ask, Outcome, run_arm
 from laser_tools.evaluation.report import BenchReport

@@ -6,7 +6,6 @@ import asyncio
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -17,6 +16,7 @@ from laser_tools.client.deadline_transport import BoundedRetry, Deadline, Deadli
 from laser_tools.client.image_files import ImageFile, ImageFiles
 from laser_tools.client.plausible import check_plausible
 from laser_tools.client.refusals import refusal_of, result_of, worker_name
+from laser_tools.engine.base import Request, Result
 from laser_tools.errors import DeadlineExceeded, LaserError, ModelUnavailable, UnknownImage
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.wire import (
@@ -36,17 +36,14 @@ LIMITS = httpx.Limits(
 )
 _MAX_REMEMBERED = 4096
 
-Result = TypeVar("Result", GroundedAnswer, ZoomResult)
-Requests = Sequence[AnswerRequest] | Sequence[ZoomRequest]
-
 
 @dataclass(frozen=True)
-class Endpoint(Generic[Result]):
+class Endpoint:
     """Where to post what, and what comes back."""
 
     path: str
     body: type[AnswerBody] | type[ZoomBody]
-    result: type[Result]
+    result: type[GroundedAnswer] | type[ZoomResult]
 
 
 @dataclass(frozen=True)
@@ -57,8 +54,10 @@ class Call:
     headers: Mapping[str, str]
 
 
-ANSWER = Endpoint(ANSWER_PATH, AnswerBody, GroundedAnswer)
-ZOOM = Endpoint(ZOOM_PATH, ZoomBody, ZoomResult)
+ENDPOINTS: dict[type[Request], Endpoint] = {
+    AnswerRequest: Endpoint(ANSWER_PATH, AnswerBody, GroundedAnswer),
+    ZoomRequest: Endpoint(ZOOM_PATH, ZoomBody, ZoomResult),
+}
 
 
 class WorkerCalls:
@@ -76,18 +75,13 @@ class WorkerCalls:
         )
 
     async def ask_all(
-        self,
-        endpoint: Endpoint[Result],
-        requests: Requests,
-        deadline: Deadline,
-        trace: Mapping[str, str],
+        self, requests: Sequence[Request], deadline: Deadline, trace: Mapping[str, str]
     ) -> list[Result]:
         """All at once, results in order; the first error cancels the rest."""
         try:
             async with asyncio.timeout(deadline.left_s()), asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._ask(endpoint, request, deadline, trace))
-                    for request in requests
+                    group.create_task(self._ask(request, deadline, trace)) for request in requests
                 ]
         except TimeoutError:
             raise DeadlineExceeded(deadline.seconds) from None
@@ -95,25 +89,17 @@ class WorkerCalls:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _ask(
-        self,
-        endpoint: Endpoint[Result],
-        request: AnswerRequest | ZoomRequest,
-        deadline: Deadline,
-        trace: Mapping[str, str],
-    ) -> Result:
+    async def _ask(self, request: Request, deadline: Deadline, trace: Mapping[str, str]) -> Result:
         call = Call(deadline, {REQUEST_ID_HEADER: uuid4().hex, **trace})
         try:
-            return await self._ask_about_file(endpoint, request, call)
+            return await self._ask_about_file(request, call)
         except LaserError as error:
             error.add_note(f"{REQUEST_ID_HEADER}: {call.headers[REQUEST_ID_HEADER]}")
             raise
 
-    async def _ask_about_file(
-        self, endpoint: Endpoint[Result], request: AnswerRequest | ZoomRequest, call: Call
-    ) -> Result:
+    async def _ask_about_file(self, request: Request, call: Call) -> Result:
         """By hash; where the worker does not know it, once more after an upload."""
-        file = await self._file(request.image)
+        endpoint, file = ENDPOINTS[type(request)], await self._file(request.image)
         content = endpoint.body(image=file.sha256, **request.model_dump()).model_dump_json()
         for _ in range(2):
             await self._upload_once(file, call)

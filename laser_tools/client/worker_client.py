@@ -1,4 +1,4 @@
-"""`WorkerClient`: the two methods of a `LocalEngine`, answered by a worker over HTTP.
+"""`WorkerClient`: an engine whose model runs in a worker, asked over HTTP.
 
 One body for sync and async: everything runs as coroutines on one background loop, which both kinds
 of method wait for. So one connection pool serves every thread and every event loop, cancelling a
@@ -20,14 +20,16 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, Self
+from time import monotonic
+from typing import Self
 
 import httpx
 
 from laser_tools.client.address import checked_url, key_header
-from laser_tools.client.calls import ANSWER, ZOOM, Endpoint, Requests, Result, WorkerCalls
+from laser_tools.client.calls import WorkerCalls
 from laser_tools.client.deadline_transport import Deadline
 from laser_tools.client.loop_thread import LoopThread
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -36,9 +38,10 @@ from laser_tools.errors import (
     Misconfigured,
     ModelUnavailable,
 )
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.settings import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, read_settings
+from laser_tools.stop import ShouldStop, never
 
+POLL_S = 0.05  # how often a waiting call polls `should_stop`
 TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context
 
 TraceHeaders = Callable[[], Mapping[str, str]]
@@ -51,8 +54,8 @@ os.register_at_fork(
 )
 
 
-class WorkerClient:
-    """An `Engine` whose model runs in a worker. Threads and event loops may share one.
+class WorkerClient(Engine):
+    """An engine whose model runs in a worker. Threads and event loops may share one.
 
     After `os.fork()` the child opens connections of its own, unless it was given a `transport`.
 
@@ -69,7 +72,7 @@ class WorkerClient:
 
     Raises (from the constructor):
         Misconfigured: an argument that cannot be used.
-    Raises (from the four methods):
+    Raises (from every method):
         Unauthorized, QuotaExceeded, Busy, ImageRejected, InvalidRequest ...: the worker's refusal.
         DeadlineExceeded: the time is over.
         ModelUnavailable: no worker there, or it does not speak our contract.
@@ -114,29 +117,41 @@ class WorkerClient:
             allow_http=settings.allow_http,
         )
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], *, deadline_s: float | None = None
-    ) -> list[GroundedAnswer]:
-        """Answer each question from its image, with the evidence."""
-        return self._wait(self._submit(ANSWER, requests, deadline_s))
+    def serve(
+        self,
+        requests: Sequence[Request],
+        should_stop: ShouldStop = never,
+        *,
+        deadline_s: float | None = None,
+    ) -> list[Result]:
+        """One result per request, in order, of its kind."""
+        return self._wait(self._submit(requests, deadline_s), should_stop)
 
-    def zoom(
-        self, requests: Sequence[ZoomRequest], *, deadline_s: float | None = None
-    ) -> list[ZoomResult]:
-        """Say where in each image to look."""
-        return self._wait(self._submit(ZOOM, requests, deadline_s))
-
-    async def aanswer(
-        self, requests: Sequence[AnswerRequest], *, deadline_s: float | None = None
-    ) -> list[GroundedAnswer]:
-        """`answer`, awaited; cancelling it cancels the work at the worker."""
-        return await self._await(self._submit(ANSWER, requests, deadline_s))
-
-    async def azoom(
-        self, requests: Sequence[ZoomRequest], *, deadline_s: float | None = None
-    ) -> list[ZoomResult]:
-        """`zoom`, awaited; cancelling it cancels the work at the worker."""
-        return await self._await(self._submit(ZOOM, requests, deadline_s))
+    async def aserve(
+        self,
+        requests: Sequence[Request],
+        should_stop: ShouldStop = never,
+        *,
+        deadline_s: float | None = None,
+    ) -> list[Result]:
+        """`serve`, without a thread; cancelling it cancels the work at the worker."""
+        pending = self._submit(requests, deadline_s)
+        future = asyncio.wrap_future(pending.future)
+        try:
+            async with asyncio.timeout(pending.limit_s):
+                while should_stop is not never and not future.done():
+                    await asyncio.wait([future], timeout=POLL_S)
+                    if should_stop():
+                        raise Cancelled
+                return await future
+        except TimeoutError:
+            raise DeadlineExceeded(pending.deadline.seconds) from None
+        except asyncio.CancelledError:
+            if self._closed:  # it was not the caller who cancelled
+                raise Cancelled from None
+            raise
+        finally:
+            future.cancel()
 
     def close(self) -> None:
         """Cancel what runs and close all connections. A client that is forgotten does the same."""
@@ -165,18 +180,13 @@ class WorkerClient:
     def __repr__(self) -> str:
         return f"WorkerClient({str(self._url)!r}, timeout_s={self._timeout_s:g})"
 
-    def _submit(
-        self,
-        endpoint: Endpoint[Result],
-        requests: Requests,
-        deadline_s: float | None,
-    ) -> _Pending[Result]:
+    def _submit(self, requests: Sequence[Request], deadline_s: float | None) -> _Pending:
         seconds = self._timeout_s
         if deadline_s is not None:
             seconds = _checked_seconds(deadline_s, "deadline_s", InvalidRequest)
         thread, deadline, trace = self._running(), Deadline(seconds), self._trace_headers()
         try:
-            future = thread.submit(self._calls.ask_all(endpoint, requests, deadline, trace))
+            future = thread.submit(self._calls.ask_all(requests, deadline, trace))
         except RuntimeError:  # closed between the two lines above
             raise Cancelled from None
         return _Pending(future, deadline)
@@ -212,9 +222,16 @@ class WorkerClient:
         given = {} if self._trace is None else self._trace()
         return {name: given[name] for name in TRACE_HEADERS if name in given}
 
-    def _wait(self, pending: _Pending[Result]) -> list[Result]:
+    def _wait(self, pending: _Pending, should_stop: ShouldStop) -> list[Result]:
+        end_s = monotonic() + pending.limit_s
         try:
-            return pending.future.result(pending.limit_s)
+            while (left_s := end_s - monotonic()) > 0:
+                patience_s = left_s if should_stop is never else min(POLL_S, left_s)
+                if concurrent.futures.wait([pending.future], patience_s).done:
+                    return pending.future.result()
+                if should_stop():
+                    raise Cancelled
+            raise TimeoutError
         except concurrent.futures.CancelledError:
             raise Cancelled from None
         except BaseException as error:  # Ctrl-C while waiting, too: nobody wants the answer now
@@ -223,20 +240,9 @@ class WorkerClient:
                 raise DeadlineExceeded(pending.deadline.seconds) from None
             raise
 
-    async def _await(self, pending: _Pending[Result]) -> list[Result]:
-        try:
-            async with asyncio.timeout(pending.limit_s):
-                return await asyncio.wrap_future(pending.future)
-        except TimeoutError:
-            raise DeadlineExceeded(pending.deadline.seconds) from None
-        except asyncio.CancelledError:
-            if self._closed:  # it was not the caller who cancelled
-                raise Cancelled from None
-            raise
-
 
 @dataclass(frozen=True)
-class _Pending(Generic[Result]):
+class _Pending:
     """A call on its way. Its loop keeps the deadline; `limit_s` is for a loop that does not run."""
 
     future: Future[list[Result]]

@@ -1,46 +1,76 @@
-"""What the tools need of an engine, whether it runs in this process or elsewhere."""
+"""What an engine is: one verb to implement, and the methods that callers use, written once."""
 
 from __future__ import annotations
 
+import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from threading import Event
+from typing import cast
 
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
-from laser_tools.stop import ShouldStop
+from laser_tools.stop import ShouldStop, never
+
+Request = AnswerRequest | ZoomRequest
+Result = GroundedAnswer | ZoomResult
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """Batch first: one result per request, in order. Boxes are in pixels of the request's image.
+def kind_of(request: Request) -> str:
+    """What a request wants; requests of one kind can share a batch."""
+    return request.method if isinstance(request, AnswerRequest) else "zoom"
 
-    Expected failures are `LaserError`s. Both methods may be called from several threads at once.
+
+def asked_of(request: Request) -> str:
+    """The words of a request."""
+    return request.question if isinstance(request, AnswerRequest) else request.what
+
+
+class Engine(ABC):
+    """Answers questions about images and says where to look, in this process or elsewhere.
+
+    A subclass implements `serve`, and overrides `aserve` if it can wait without a thread. Expected
+    failures are `LaserError`s. Every method may be called from several threads at once.
     """
 
-    def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
-        """Answer each question from its image, with the evidence."""
-        ...
+    @abstractmethod
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
+        """One result per request, in order, of its kind. Boxes are in pixels of its image.
 
-    def zoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
-        """Say where in each image to look."""
-        ...
+        `should_stop` is polled while the model works; Cancelled is raised once it returns true.
+        """
 
-
-@runtime_checkable
-class AsyncEngine(Protocol):
-    """An `Engine` that can also be awaited. Cancelling the await stops the model."""
-
-    async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]: ...
-
-    async def azoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]: ...
-
-
-class StoppableEngine(Protocol):
-    """An `Engine` that asks while it works whether to go on, as `ShouldStop` says."""
+    async def aserve(
+        self, requests: Sequence[Request], should_stop: ShouldStop = never
+    ) -> list[Result]:
+        """`serve` in a thread. A cancelled await ends at once, and `serve` when it next polls."""
+        gone = Event()
+        try:
+            return await asyncio.to_thread(
+                self.serve, requests, lambda: gone.is_set() or should_stop()
+            )
+        finally:
+            gone.set()
 
     def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]: ...
+        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
+    ) -> list[GroundedAnswer]:
+        """Answer each question from its image, with the evidence; raises as `serve` does."""
+        return cast("list[GroundedAnswer]", self.serve(requests, should_stop))
 
     def zoom(
-        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop
-    ) -> list[ZoomResult]: ...
+        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
+    ) -> list[ZoomResult]:
+        """Say where in each image to look; raises as `serve` does."""
+        return cast("list[ZoomResult]", self.serve(requests, should_stop))
+
+    async def aanswer(
+        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
+    ) -> list[GroundedAnswer]:
+        """`answer`, awaited; cancelling the await stops the model."""
+        return cast("list[GroundedAnswer]", await self.aserve(requests, should_stop))
+
+    async def azoom(
+        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
+    ) -> list[ZoomResult]:
+        """`zoom`, awaited; cancelling the await stops the model."""
+        return cast("list[ZoomResult]", await self.aserve(requests, should_stop))

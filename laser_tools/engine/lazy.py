@@ -1,56 +1,41 @@
-"""A `LocalEngine` that is loaded when first asked, so that naming the tools costs no torch."""
+"""A `LocalEngine` that is loaded at the first request, so that naming the tools costs no torch."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 
-from laser_tools.engine.base import StoppableEngine
-from laser_tools.engine.in_thread import in_thread
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import MissingExtra
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop, never
 
 _ENGINE_MODULES = frozenset({"torch", "transformers", "tokenizers", "safetensors"})
 
 
-class LazyEngine:
-    """`Engine` over `LocalEngine.from_pretrained(model)`; one model, loaded once.
+class LazyEngine(Engine):
+    """`LocalEngine.from_pretrained(model)`, loaded once.
 
-    Raises (from all four methods):
+    Raises (from every method):
         MissingExtra: torch or transformers is not installed.
         ModelUnavailable: the model cannot be loaded.
     """
 
     def __init__(self, model: str) -> None:
         self.model = model
-        self._engine: StoppableEngine | None = None
+        self._engine: Engine | None = None
         self._lock = threading.Lock()
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
-    ) -> list[GroundedAnswer]:
-        return self._loaded().answer(requests, should_stop)
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
+        return self._loaded().serve(requests, should_stop)
 
-    def zoom(
-        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
-    ) -> list[ZoomResult]:
-        return self._loaded().zoom(requests, should_stop)
-
-    async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
-        return await in_thread(self.answer, requests)
-
-    async def azoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
-        return await in_thread(self.zoom, requests)
-
-    def _loaded(self) -> StoppableEngine:
+    def _loaded(self) -> Engine:
         with self._lock:
             if self._engine is None:
                 self._engine = _load(self.model)
             return self._engine
 
 
-def _load(model: str) -> StoppableEngine:
+def _load(model: str) -> Engine:
     try:
         from laser_tools.engine.local import LocalEngine
     except ModuleNotFoundError as error:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from laser_tools.engine.in_thread import in_thread
+from laser_tools.engine.base import Engine, Request, Result, asked_of, kind_of
 from laser_tools.errors import InvalidRequest, TooLarge
 from laser_tools.grounding.confidence import features
 from laser_tools.methods import Method, laser, plain
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.forked import check_process
 from laser_tools.vlm.load import VLM, load_vlm
@@ -24,12 +24,13 @@ from laser_tools.vlm.prompts import check_question
 METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
 NOT_SURE = "not sure"
 
-RequestT = TypeVar("RequestT", AnswerRequest, ZoomRequest)
-ResultT = TypeVar("ResultT", GroundedAnswer, ZoomResult)
+Served = Callable[[VLM, Sequence[Any], LaserOptions, ShouldStop], Sequence[Result]]
+SERVED: dict[str, Served] = {**METHODS, "zoom": laser.zoom}
+"""By the kind of its requests, what serves a batch of them."""
 
 
 @dataclass(frozen=True)
-class LocalEngine:
+class LocalEngine(Engine):
     """A function of (model, requests, options); requests are served `batch_size` at a time.
 
     It may be called from several threads; their batches take turns on the model. A batch that does
@@ -66,44 +67,26 @@ class LocalEngine:
         )
         return cls(vlm, options or LaserOptions())
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
-    ) -> list[GroundedAnswer]:
-        """One answer per request, in order.
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
+        """One result per request, in order; requests of one kind share their passes.
 
         `should_stop` is asked before every pass and at every token. Raises InvalidRequest for a
         request that cannot be served, TooLarge for one that alone does not fit into memory,
         Cancelled once `should_stop` says so.
         """
-        for request in requests:
+        kinds: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
             self._check_image(request)
             _check_box(request)
-            check_question(self.vlm, request.question)
-        results: dict[int, GroundedAnswer] = {}
-        for name, method in METHODS.items():
-            chosen = [i for i, request in enumerate(requests) if request.method == name]
-            answers = self._batched(method, [requests[i] for i in chosen], should_stop)
-            results |= dict(zip(chosen, answers, strict=True))
+            check_question(self.vlm, asked_of(request))
+            kinds.setdefault(kind_of(request), []).append(i)
+        results: dict[int, Result] = {}
+        for kind, chosen in kinds.items():
+            served = self._batched(SERVED[kind], [requests[i] for i in chosen], should_stop)
+            results |= dict(zip(chosen, served, strict=True))
         return [self._judged(request, results[i]) for i, request in enumerate(requests)]
 
-    def zoom(
-        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
-    ) -> list[ZoomResult]:
-        """Where to look, one result per request, in order. Raises as `answer` does."""
-        for request in requests:
-            check_question(self.vlm, request.what)
-            self._check_image(request)
-        return self._batched(laser.zoom, requests, should_stop)
-
-    async def aanswer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
-        """`answer` in a thread; cancelling the await stops the model at its next token."""
-        return await in_thread(self.answer, requests)
-
-    async def azoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
-        """`zoom` in a thread; cancelling the await stops the model before its next pass."""
-        return await in_thread(self.zoom, requests)
-
-    def _check_image(self, request: AnswerRequest | ZoomRequest) -> None:
+    def _check_image(self, request: Request) -> None:
         (short, long), most = sorted(request.image.size), self.vlm.family.max_aspect
         if long > most * short:
             width, height = request.image.size
@@ -113,14 +96,11 @@ class LocalEngine:
             )
 
     def _batched(
-        self,
-        method: Callable[[VLM, Sequence[RequestT], LaserOptions, ShouldStop], list[ResultT]],
-        requests: Sequence[RequestT],
-        should_stop: ShouldStop,
-    ) -> list[ResultT]:
-        def run(batch: Sequence[RequestT]) -> list[ResultT]:
+        self, serve: Served, requests: Sequence[Request], should_stop: ShouldStop
+    ) -> list[Result]:
+        def run(batch: Sequence[Request]) -> Sequence[Result]:
             with self.vlm.lock:
-                return method(self.vlm, batch, self.options, should_stop)
+                return serve(self.vlm, batch, self.options, should_stop)
 
         check_process(self.vlm.device)
         starts = range(0, len(requests), self.batch_size)
@@ -128,13 +108,13 @@ class LocalEngine:
         return [result for batch in batches for result in self._within_memory(run, batch)]
 
     def _within_memory(
-        self, run: Callable[[Sequence[RequestT]], list[ResultT]], batch: Sequence[RequestT]
-    ) -> list[ResultT]:
+        self, run: Callable[[Sequence[Request]], Sequence[Result]], batch: Sequence[Request]
+    ) -> list[Result]:
         """`run` over the batch; where memory runs out, without old prefixes, and in halves.
 
         Raises TooLarge once a single request does not fit though all else is given up.
         """
-        results: list[ResultT] = []
+        results: list[Result] = []
         size, emptied = len(batch), False
         while len(results) < len(batch):
             try:
@@ -156,20 +136,21 @@ class LocalEngine:
             self.vlm.prefixes.clear()
         torch.cuda.empty_cache()
 
-    def _judged(self, request: AnswerRequest, answer: GroundedAnswer) -> GroundedAnswer:
-        """The answer with its probability, and withheld where the caller asked for more."""
+    def _judged(self, request: Request, answer: Result) -> Result:
+        """An answer with its probability, and withheld where the caller asked for more."""
         calibration = self.vlm.calibration
-        if calibration is None:
+        if calibration is None or not isinstance(answer, GroundedAnswer):
             return answer
         confidence = calibration.probability(features(answer), answer.route)
         judged = answer.model_copy(update={"confidence": confidence})
-        least = request.abstain_below
+        least = request.abstain_below if isinstance(request, AnswerRequest) else None
         if confidence is None or least is None or confidence >= least:
             return judged
         return judged.model_copy(update={"answer": NOT_SURE, "abstained": True})
 
 
-def _check_box(request: AnswerRequest) -> None:
+def _check_box(request: Request) -> None:
     width, height = request.image.size
-    if request.box is not None and (request.box.x1 > width or request.box.y1 > height):
+    box = request.box if isinstance(request, AnswerRequest) else None
+    if box is not None and (box.x1 > width or box.y1 > height):
         raise InvalidRequest(f"The box reaches outside the image of {width}x{height} pixels.")

@@ -11,8 +11,8 @@ from threading import Condition
 from time import monotonic
 from typing import Any
 
+from laser_tools.engine.base import Request, kind_of
 from laser_tools.errors import Busy, Cancelled, InvalidRequest, ModelUnavailable
-from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.stop import ShouldStop
 
 REMEMBERED = 256  # batches and waits that `QueueNumbers` tells of
@@ -37,15 +37,10 @@ class Ticket:
     model, and only there.
     """
 
-    request: AnswerRequest | ZoomRequest
+    request: Request
     should_stop: ShouldStop
     future: Future[Any] = field(default_factory=Future)
     since_s: float = field(default_factory=monotonic)
-
-    @property
-    def kind(self) -> str:
-        """Requests of one kind can share a batch."""
-        return self.request.method if isinstance(self.request, AnswerRequest) else "zoom"
 
     @property
     def open(self) -> bool:
@@ -149,7 +144,10 @@ class RequestQueue:
     def _oldest_kind(self) -> list[Ticket]:
         """The oldest ticket and those of its kind, as many as go into a batch."""
         self._drop_settled()
-        same = [ticket for ticket in self._waiting if ticket.kind == self._waiting[0].kind]
+        if not self._waiting:
+            return []
+        kind = kind_of(self._waiting[0].request)
+        same = [ticket for ticket in self._waiting if kind_of(ticket.request) == kind]
         return same[: self._max_batch_size]
 
     def _due(self, batch: Sequence[Ticket]) -> bool:

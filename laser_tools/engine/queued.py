@@ -10,21 +10,20 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
-from laser_tools.engine.base import StoppableEngine
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.engine.queue import QueueNumbers, RequestQueue, Ticket
 from laser_tools.errors import ModelUnavailable
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import ShouldStop, never
 
 
-class QueuedEngine:
-    """`Engine` over another one, which a thread of ours alone calls, until `close`.
+class QueuedEngine(Engine):
+    """An engine over another one, which a thread of ours alone calls, until `close`.
 
     `should_stop` holds for all requests of its call. It is asked in the engine's thread, also while
     another batch runs, so it must be quick. What it ends leaves the queue at once; a running batch
     ends when nobody waits for it any more. Requests of a batch do not share their errors.
 
-    Raises (from all four methods): what the engine raises, and
+    Raises (from every method): what the engine raises, and
         Busy: as many requests wait as may.
         InvalidRequest: the call holds more requests than may ever wait.
         Cancelled: `should_stop` said so; or what it raised, such as DeadlineExceeded.
@@ -33,7 +32,7 @@ class QueuedEngine:
 
     def __init__(
         self,
-        engine: StoppableEngine,
+        engine: Engine,
         *,
         max_batch_size: int = 16,
         max_wait_ms: float = 5.0,  # how long a batch that is not full waits for one more request
@@ -47,28 +46,13 @@ class QueuedEngine:
         self._thread = Thread(target=self._work, name="laser-engine", daemon=True)
         self._thread.start()
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
-    ) -> list[GroundedAnswer]:
-        """One answer per request, in order."""
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
         return _results(self._submit(requests, should_stop))
 
-    def zoom(
-        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
-    ) -> list[ZoomResult]:
-        """Where to look, one result per request, in order."""
-        return _results(self._submit(requests, should_stop))
-
-    async def aanswer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop = never
-    ) -> list[GroundedAnswer]:
-        """`answer`; cancelling the await cancels the requests."""
-        return await _aresults(self._submit(requests, should_stop))
-
-    async def azoom(
-        self, requests: Sequence[ZoomRequest], should_stop: ShouldStop = never
-    ) -> list[ZoomResult]:
-        """`zoom`; cancelling the await cancels the requests."""
+    async def aserve(
+        self, requests: Sequence[Request], should_stop: ShouldStop = never
+    ) -> list[Result]:
+        """`serve`, without a thread; cancelling the await cancels the requests."""
         return await _aresults(self._submit(requests, should_stop))
 
     def numbers(self) -> QueueNumbers:
@@ -91,9 +75,7 @@ class QueuedEngine:
     ) -> None:
         self.close()
 
-    def _submit(
-        self, requests: Sequence[AnswerRequest | ZoomRequest], should_stop: ShouldStop
-    ) -> list[Future[Any]]:
+    def _submit(self, requests: Sequence[Request], should_stop: ShouldStop) -> list[Future[Any]]:
         tickets = [Ticket(request, should_stop) for request in requests]
         if self._pid != os.getpid():
             raise ModelUnavailable(
@@ -128,8 +110,7 @@ class QueuedEngine:
             self._queue.ask_all()
             return not any(ticket.open for ticket in batch)
 
-        serve: Any = self._engine.zoom if batch[0].kind == "zoom" else self._engine.answer
-        results = serve([ticket.request for ticket in batch], should_stop)
+        results = self._engine.serve([ticket.request for ticket in batch], should_stop)
         for ticket, result in list(zip(batch, results, strict=True)):
             ticket.fulfil(result)
 

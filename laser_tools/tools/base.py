@@ -37,7 +37,7 @@ from laser_tools.errors import (
 from laser_tools.images.store import DEFAULT_THREAD, ImageStore, View
 from laser_tools.settings import read_settings
 from laser_tools.tools.delivery import DEFAULT_BUDGET_BYTES, CropDelivery, image_blocks
-from laser_tools.tools.io import Waits
+from laser_tools.tools.io import ToolIO
 
 PROGRESS_EVENT = "laser_progress"
 Stage = Literal["image", "model", "done"]
@@ -107,15 +107,15 @@ class LaserTool(LaserConfig, BaseTool):
     handle_tool_error: Any = True
     handle_validation_error: Any = explain_invalid_arguments
 
-    async def _view(self, waits: Waits, handle: str, thread_id: str) -> View:
-        view = await waits.work(self.images.get, handle, thread_id)
-        await self._progress(waits, "image", view)
+    async def _view(self, io: ToolIO, handle: str, thread_id: str) -> View:
+        view = await io.work(self.images.get, handle, thread_id)
+        await self._progress(io, "image", view)
         return view
 
-    async def _progress(self, waits: Waits, stage: Stage, view: View) -> None:
+    async def _progress(self, io: ToolIO, stage: Stage, view: View) -> None:
         """Tell whoever listens (`astream_events`, a callback handler) how far this call is."""
         data = {"tool": self.name, "stage": stage, "image": view.place.handle}
-        await waits.tell(PROGRESS_EVENT, data)
+        await io.tell(PROGRESS_EVENT, data)
 
     def _reply(
         self,

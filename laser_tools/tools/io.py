@@ -1,4 +1,4 @@
-"""How a call of a tool waits, so that its body is written once for `_run` and for `_arun`."""
+"""How the body of a tool waits for things, so that it is written once for `_run` and `_arun`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 
-from laser_tools.engine.base import AsyncEngine, Engine
+from laser_tools.engine.base import Engine
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Waits(Protocol):
+class ToolIO(Protocol):
     """What a tool's body may wait for."""
 
     async def answer(self, request: AnswerRequest) -> GroundedAnswer: ...
@@ -33,8 +33,8 @@ class Waits(Protocol):
 
 
 @dataclass(frozen=True)
-class Blocking:
-    """`Waits` that never suspend: see `finished`."""
+class SyncIO:
+    """A `ToolIO` that never suspends: see `run_sync`."""
 
     engine: Engine
 
@@ -52,21 +52,16 @@ class Blocking:
 
 
 @dataclass(frozen=True)
-class Awaiting:
-    """`Waits` of an event loop. Cancelling the body stops an `AsyncEngine`; any other one, which
-    cannot be told, works on in its thread."""
+class AsyncIO:
+    """A `ToolIO` of an event loop; cancelling the body stops the model."""
 
     engine: Engine
 
     async def answer(self, request: AnswerRequest) -> GroundedAnswer:
-        if isinstance(self.engine, AsyncEngine):
-            return (await self.engine.aanswer([request]))[0]
-        return (await asyncio.to_thread(self.engine.answer, [request]))[0]
+        return (await self.engine.aanswer([request]))[0]
 
     async def zoom(self, request: ZoomRequest) -> ZoomResult:
-        if isinstance(self.engine, AsyncEngine):
-            return (await self.engine.azoom([request]))[0]
-        return (await asyncio.to_thread(self.engine.zoom, [request]))[0]
+        return (await self.engine.azoom([request]))[0]
 
     async def work(self, do: Callable[[*Ts], T], *args: *Ts) -> T:
         return await asyncio.to_thread(do, *args)
@@ -75,8 +70,8 @@ class Awaiting:
         await adispatch_custom_event(event, data)
 
 
-def finished(body: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine over `Blocking`, which runs through without an event loop."""
+def run_sync(body: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine over `SyncIO`, which runs through without an event loop."""
     try:
         body.send(None)
     except StopIteration as done:

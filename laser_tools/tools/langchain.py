@@ -17,7 +17,7 @@ from laser_tools.errors import MissingExtra
 from laser_tools.images.store import DEFAULT_THREAD, View
 from laser_tools.schema import MAX_CHOICES, AnswerRequest, Choice, Question, ZoomRequest
 from laser_tools.tools.base import LaserConfig, LaserTool, Reply, planner_errors, thread_of
-from laser_tools.tools.io import Awaiting, Blocking, Waits, finished
+from laser_tools.tools.io import AsyncIO, SyncIO, ToolIO, run_sync
 from laser_tools.tools.reports import (
     answer_content,
     answer_in_root,
@@ -105,7 +105,7 @@ class LaserGroundedVQA(LaserTool):
         config: RunnableConfig,
     ) -> Reply:
         thread_id = thread_of(config)
-        return finished(self._ask(Blocking(self.engine), thread_id, image, question, choices))
+        return run_sync(self._ask(SyncIO(self.engine), thread_id, image, question, choices))
 
     async def _arun(
         self,
@@ -116,23 +116,23 @@ class LaserGroundedVQA(LaserTool):
         config: RunnableConfig,
     ) -> Reply:
         thread_id = thread_of(config)
-        return await self._ask(Awaiting(self.engine), thread_id, image, question, choices)
+        return await self._ask(AsyncIO(self.engine), thread_id, image, question, choices)
 
     async def _ask(
-        self, waits: Waits, thread_id: str, image: str, question: str, choices: list[str] | None
+        self, io: ToolIO, thread_id: str, image: str, question: str, choices: list[str] | None
     ) -> Reply:
         with planner_errors():
-            view = await self._view(waits, image, thread_id)
+            view = await self._view(io, image, thread_id)
             request = self._request(view, question, choices)
-            await self._progress(waits, "model", view)
-            answer = await waits.answer(request)
+            await self._progress(io, "model", view)
+            answer = await io.answer(request)
             cut = [answer.crop_box] if answer.crop_box else []
             crops = [self.images.add_crop(image, box, thread_id) for box in cut]
-        await self._progress(waits, "done", view)
+        await self._progress(io, "done", view)
         upright = answer_in_root(answer, view.place)
         text = answer_content(upright, view.place, crops)
         told = artifact(upright, view.place, crops)
-        return await waits.work(self._reply, text, told, crops, thread_id)
+        return await io.work(self._reply, text, told, crops, thread_id)
 
     def _request(self, view: View, question: str, choices: list[str] | None) -> AnswerRequest:
         return AnswerRequest(
@@ -185,28 +185,28 @@ class LaserZoomToEvidence(LaserTool):
 
     def _run(self, image: str, what: str, n_regions: int = 1, *, config: RunnableConfig) -> Reply:
         thread_id = thread_of(config)
-        return finished(self._find(Blocking(self.engine), thread_id, image, what, n_regions))
+        return run_sync(self._find(SyncIO(self.engine), thread_id, image, what, n_regions))
 
     async def _arun(
         self, image: str, what: str, n_regions: int = 1, *, config: RunnableConfig
     ) -> Reply:
         thread_id = thread_of(config)
-        return await self._find(Awaiting(self.engine), thread_id, image, what, n_regions)
+        return await self._find(AsyncIO(self.engine), thread_id, image, what, n_regions)
 
     async def _find(
-        self, waits: Waits, thread_id: str, image: str, what: str, n_regions: int
+        self, io: ToolIO, thread_id: str, image: str, what: str, n_regions: int
     ) -> Reply:
         with planner_errors():
-            view = await self._view(waits, image, thread_id)
+            view = await self._view(io, image, thread_id)
             request = ZoomRequest(image=view.image, what=what, n_regions=n_regions)
-            await self._progress(waits, "model", view)
-            found = await waits.zoom(request)
+            await self._progress(io, "model", view)
+            found = await io.zoom(request)
             crops = [self.images.add_crop(image, box, thread_id) for box in found.crop_boxes]
-        await self._progress(waits, "done", view)
+        await self._progress(io, "done", view)
         upright = zoom_in_root(found, view.place)
         text = zoom_content(upright, view.place, crops)
         told = artifact(upright, view.place, crops)
-        return await waits.work(self._reply, text, told, crops, thread_id)
+        return await io.work(self._reply, text, told, crops, thread_id)
 
 
 class LaserToolkit(LaserConfig, BaseToolkit):

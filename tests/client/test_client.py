@@ -149,8 +149,8 @@ def test_an_infinite_margin_survives_the_wire(worker: ContractWorker) -> None:
     margin = TokenMargin(token="7", probability=1.0, margin=math.inf, vat_margin=-math.inf)
 
     class Sure(ColourEngine):
-        def _answer(self, request: AnswerRequest) -> GroundedAnswer:
-            return super()._answer(request).model_copy(update={"margins": (margin,)})
+        def answered_with(self, request: AnswerRequest) -> GroundedAnswer:
+            return super().answered_with(request).model_copy(update={"margins": (margin,)})
 
     worker.engine = Sure()
     with client_of(worker) as client:
@@ -163,7 +163,7 @@ def test_ids_deadline_and_trace_travel(worker: ContractWorker) -> None:
     span = {"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "cookie": "no"}
     transport = httpx.ASGITransport(worker.app)
     with WorkerClient(URL, KEY, transport=transport, trace=lambda: span) as client:
-        client.answer([ask(), ask("blue")], deadline_s=5)
+        client.serve([ask(), ask("blue")], deadline_s=5)
     assert len({one.headers[REQUEST_ID_HEADER.lower()] for one in worker.seen}) == 2
     for one in worker.seen:
         assert 4 < one.deadline_s <= 5

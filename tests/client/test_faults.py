@@ -88,7 +88,7 @@ def test_two_retries_and_no_more(
 def test_retry_after_is_honoured(client: WorkerClient, worker: ContractWorker) -> None:
     worker.faults = [says(Busy(1))]
     begin = time.monotonic()
-    client.answer([ask()], deadline_s=5)
+    client.serve([ask()], deadline_s=5)
     assert time.monotonic() - begin >= 1
     first, second = (one.deadline_s for one in worker.seen)
     assert second <= first - 1, "each attempt says how much time is left"
@@ -101,7 +101,7 @@ def test_a_wait_past_the_deadline_is_not_begun(
     worker.faults = [says(kind(7))]
     begin = time.monotonic()
     with pytest.raises(kind, match="Try again in 7 s") as caught:
-        client.answer([ask()], deadline_s=3)
+        client.serve([ask()], deadline_s=3)
     assert time.monotonic() - begin < 2
     assert isinstance(caught.value, Busy | QuotaExceeded)
     assert caught.value.retry_after_s == 7
@@ -266,9 +266,9 @@ async def test_a_slow_worker_ends_at_the_deadline(
 ) -> None:
     worker.faults = [takes(30), takes(30)]
     with pytest.raises(DeadlineExceeded, match=r"within 0\.3 s"):
-        await client.aanswer([ask()], deadline_s=0.3)
+        await client.aserve([ask()], deadline_s=0.3)
     with pytest.raises(DeadlineExceeded):
-        await asyncio.to_thread(client.answer, [ask()], deadline_s=0.3)
+        await asyncio.to_thread(client.serve, [ask()], deadline_s=0.3)
 
 
 def test_refused_connections_are_not_retried_past_the_deadline() -> None:
@@ -295,7 +295,7 @@ def test_the_first_error_cancels_the_rest(client: WorkerClient, worker: Contract
 @pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), float("inf"), 1e9])
 def test_a_deadline_that_is_none(client: WorkerClient, deadline_s: float) -> None:
     with pytest.raises(InvalidRequest, match="deadline_s must be above 0"):
-        client.answer([ask()], deadline_s=deadline_s)
+        client.serve([ask()], deadline_s=deadline_s)
 
 
 def test_the_key_is_never_shown(worker: ContractWorker, caplog: pytest.LogCaptureFixture) -> None:

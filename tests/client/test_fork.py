@@ -54,9 +54,9 @@ async def test_no_call_waits_for_a_loop_that_stands_still(
         loop.call_soon_threadsafe(release.wait)
         begin = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            client.answer([ask()], deadline_s=0.1)
+            client.serve([ask()], deadline_s=0.1)
         with pytest.raises(DeadlineExceeded):
-            await client.aanswer([ask()], deadline_s=0.1)
+            await client.aserve([ask()], deadline_s=0.1)
         release.set()
         assert time.monotonic() - begin < 5
 

@@ -166,5 +166,5 @@ def test_a_retry_after_that_is_none(
         return httpx.Response(kind.http_status, headers=headers, text=body)
 
     with over(handle) as client, pytest.raises(kind, match="Later") as caught:
-        client.answer([ask()], deadline_s=2)
+        client.serve([ask()], deadline_s=2)
     assert vars(caught.value)["retry_after_s"] == seconds

@@ -10,33 +10,30 @@ import pytest
 import torch
 from PIL import Image
 
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
 from laser_tools.evaluation.worker.faulty import KINDS, FaultyClock, FaultyEngine
 from laser_tools.evaluation.worker.setting import STAGES
 from laser_tools.methods.clock import STAGES as CLOCK_STAGES
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
 from laser_tools.worker.backends.watch import is_device_fault, is_out_of_memory
 from laser_tools.worker.http.record import logger
+from tests.gated import asked
 
 
-class Staged:
+class Staged(Engine):
     """Goes through all stages on the clock, like the engine, and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
         clock = FaultyClock(len(requests))
         for stage in STAGES:
             with clock.of(range(len(requests)))(stage):
                 pass
-        self.asked += [request.question for request in requests]
-        return []
-
-    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
+        self.asked += [asked(request) for request in requests]
         return []
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from laser_tools.errors import ImageRejected, InvalidRequest, UnknownImage
 from laser_tools.evaluation.worker.image_files import encode
-from laser_tools.images import held_bytes
+from laser_tools.images.decode import held_bytes
 from laser_tools.images.store import ImageStore, content_digest
 from laser_tools.schema import Box
 

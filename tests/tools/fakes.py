@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageDraw
 
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.schema import (
     AnswerRequest,
     Box,
@@ -17,6 +18,7 @@ from laser_tools.schema import (
     ZoomRequest,
     ZoomResult,
 )
+from laser_tools.stop import ShouldStop, never
 
 COLOURS = {"red": (200, 0, 0), "blue": (0, 0, 200), "green": (0, 160, 0)}
 RED_BOX = Box(x0=600, y0=100, x1=640, y1=150)
@@ -32,7 +34,7 @@ def scene(box: Box = RED_BOX, colour: str = "red", size: tuple[int, int] = (800,
     return buffer.getvalue()
 
 
-class ColourEngine:
+class ColourEngine(Engine):
     """Deterministic; boxes are in pixels of each request's image, as the protocol says."""
 
     def __init__(self, confidence: float | None = 0.9) -> None:
@@ -40,15 +42,18 @@ class ColourEngine:
         self.answered: list[AnswerRequest] = []
         self.zoomed: list[ZoomRequest] = []
 
-    def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
-        self.answered += requests
-        return [self._answer(request) for request in requests]
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
+        return [self._serve(request) for request in requests]
 
-    def zoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
-        self.zoomed += requests
-        return [_zoom(request) for request in requests]
+    def _serve(self, request: Request) -> Result:
+        if isinstance(request, ZoomRequest):
+            self.zoomed.append(request)
+            return _zoom(request)
+        self.answered.append(request)
+        return self.answered_with(request)
 
-    def _answer(self, request: AnswerRequest) -> GroundedAnswer:
+    def answered_with(self, request: AnswerRequest) -> GroundedAnswer:
+        """The answer; raises what an engine may."""
         box = find(request.image)
         margin = TokenMargin(token="red", probability=0.9, margin=3.5, vat_margin=1.25)
         return GroundedAnswer(

@@ -17,16 +17,15 @@ from laser_tools.client import WorkerClient
 from laser_tools.engine import LocalEngine
 from laser_tools.engine import lazy as lazy_engine
 from laser_tools.engine import local as engine_module
-from laser_tools.engine.base import AsyncEngine, Engine
 from laser_tools.engine.lazy import LazyEngine
 from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import Cancelled
 from laser_tools.images.store import ImageStore
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
-from laser_tools.stop import ShouldStop
+from laser_tools.stop import ShouldStop, never
 from laser_tools.tools import LaserToolkit
-from laser_tools.tools.io import Awaiting, Blocking, finished
+from laser_tools.tools.io import AsyncIO, SyncIO, run_sync
 from laser_tools.tools.planner import ScriptedPlanner
 from laser_tools.vlm.load import VLM
 from laser_tools.worker.backends.local import LocalBackend
@@ -124,9 +123,8 @@ async def test_a_local_engine_stops(watched: Watched, monkeypatch: pytest.Monkey
     ) -> list[GroundedAnswer]:
         return watched.answer(requests, should_stop)
 
-    monkeypatch.setitem(engine_module.METHODS, "laser", method)
+    monkeypatch.setitem(engine_module.SERVED, "laser", method)
     engine = LocalEngine(toy_llava())
-    assert isinstance(engine, AsyncEngine)
     await cancelled(engine.aanswer(ask("slow")), watched.entered)
     await until(lambda: watched.stopped == 1)
     watched.gate.set()
@@ -173,7 +171,7 @@ async def test_at_a_worker(tool: str, args: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("index", [0, 1])
 async def test_an_engine_that_cannot_be_awaited_does_not_hold_up_the_loop(index: int) -> None:
-    """A `Engine` of somebody else's, with the two methods alone."""
+    """An engine of somebody else's, with the one verb alone, which never asks whether to stop."""
     inside, go_on = threading.Event(), threading.Event()
 
     class Slow(ColourEngine):
@@ -181,17 +179,11 @@ async def test_an_engine_that_cannot_be_awaited_does_not_hold_up_the_loop(index:
             inside.set()
             assert go_on.wait(PATIENCE_S)
 
-        def answer(self, requests: Any) -> Any:  # noqa: ANN401
+        def serve(self, requests: Any, should_stop: Any = never) -> Any:  # noqa: ANN401
             self._wait()
-            return super().answer(requests)
+            return super().serve(requests, should_stop)
 
-        def zoom(self, requests: Any) -> Any:  # noqa: ANN401
-            self._wait()
-            return super().zoom(requests)
-
-    engine: Engine = Slow()
-    assert not isinstance(engine, AsyncEngine)
-    toolkit = LaserToolkit(engine=engine, images=ImageStore())
+    toolkit = LaserToolkit(engine=Slow(), images=ImageStore())
     toolkit.add_image(scene())
     tool, args = CALLS[index]
     asked = asyncio.create_task(tool_named(toolkit, tool).ainvoke(args))
@@ -202,15 +194,15 @@ async def test_an_engine_that_cannot_be_awaited_does_not_hold_up_the_loop(index:
 
 def test_a_body_that_waits_is_no_blocking_one(toolkit: LaserToolkit) -> None:
     async def body() -> str:
-        return await Blocking(toolkit.engine).work(str, 7)
+        return await SyncIO(toolkit.engine).work(str, 7)
 
-    assert finished(body()) == "7"
+    assert run_sync(body()) == "7"
 
     async def waiting() -> str:
-        return await Awaiting(toolkit.engine).work(str, 7)
+        return await AsyncIO(toolkit.engine).work(str, 7)
 
     async def inside() -> None:
         with pytest.raises(RuntimeError, match="waited"):
-            finished(waiting())
+            run_sync(waiting())
 
     asyncio.run(inside())

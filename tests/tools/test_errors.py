@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def test_invalid_arguments_are_explained(
 )
 def test_engine_errors_become_advice(toolkit: LaserToolkit, error: LaserError, text: str) -> None:
     class Failing(ColourEngine):
-        def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
+        def answered_with(self, request: AnswerRequest) -> GroundedAnswer:
             raise error
 
     failing = LaserToolkit(engine=Failing(), images=toolkit.images)
@@ -126,7 +126,7 @@ def test_engine_errors_become_advice(toolkit: LaserToolkit, error: LaserError, t
 
 def test_a_bug_is_not_hidden(toolkit: LaserToolkit) -> None:
     class Broken(ColourEngine):
-        def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
+        def answered_with(self, request: AnswerRequest) -> GroundedAnswer:
             raise ZeroDivisionError
 
     broken = LaserToolkit(engine=Broken(), images=toolkit.images)

@@ -16,22 +16,22 @@ import httpx
 from fastapi import FastAPI
 from PIL import Image
 
-from laser_tools.engine.base import StoppableEngine
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
-from laser_tools.stop import ShouldStop
+from laser_tools.schema import ZoomRequest, ZoomResult
+from laser_tools.stop import ShouldStop, never
 from laser_tools.worker.backends.local import LocalBackend
 from laser_tools.worker.http.app import create_app
 from laser_tools.worker.http.state import Worker
 from laser_tools.worker.settings import WorkerSettings, worker_settings
-from tests.gated import MAP, answered
+from tests.gated import MAP, answered, asked
 
 ALICE, BOB = "key-of-alice-0123456789", "key-of-bob-9876543210abc"
 OPERATOR = "key-of-the-operator-4711"  # for /metrics
 CANARY = "c4n4ry"
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """`slow` waits at the gate and asks; `wedge` and `late cuda` wait and do not ask.
 
     `a while` takes a second.
@@ -44,17 +44,15 @@ class ScriptedEngine:
         self.stopped = 0
         self.asked: list[str] = []
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
         for request in requests:
-            self._act(request.question, should_stop)
-        return [answered(request) for request in requests]
+            self._act(asked(request), should_stop)
+        return [self.result(request) for request in requests]
 
-    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
-        for request in requests:
-            self._act(request.what, should_stop)
-        return [_found(request) for request in requests]
+    def result(self, request: Request) -> Result:
+        if isinstance(request, ZoomRequest):
+            return _found(request)
+        return answered(request).model_copy(update={"image_size": request.image.size})
 
     def _act(self, word: str, should_stop: ShouldStop) -> None:
         self.asked.append(word)
@@ -154,7 +152,7 @@ def settings(**changes: Any) -> WorkerSettings:  # noqa: ANN401
 
 @asynccontextmanager
 async def house(
-    engine: StoppableEngine | None = None,
+    engine: Engine | None = None,
     ready: bool = True,
     **changes: Any,  # noqa: ANN401
 ) -> AsyncIterator[House]:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from time import monotonic, sleep
 
-from laser_tools.engine.base import StoppableEngine
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
-from laser_tools.stop import ShouldStop
+from laser_tools.schema import AnswerRequest
+from laser_tools.stop import ShouldStop, never
 from laser_tools.worker.backends.local import load_engine
 from laser_tools.worker.settings import WorkerSettings
 from tests.gated import answered
@@ -18,23 +18,18 @@ LONG_S = 3.0
 SPECIAL = ("pid", "long")
 
 
-class SpecialEngine:
+class SpecialEngine(Engine):
     """`pid` is answered by the process that serves it; `long` takes a while, and asks."""
 
-    def __init__(self, engine: StoppableEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
-        return [self._answer(request, should_stop) for request in requests]
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
+        return [self._serve(request, should_stop) for request in requests]
 
-    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
-        return self._engine.zoom(requests, should_stop)
-
-    def _answer(self, request: AnswerRequest, should_stop: ShouldStop) -> GroundedAnswer:
-        if request.question not in SPECIAL:
-            return self._engine.answer([request], should_stop)[0]
+    def _serve(self, request: Request, should_stop: ShouldStop) -> Result:
+        if not isinstance(request, AnswerRequest) or request.question not in SPECIAL:
+            return self._engine.serve([request], should_stop)[0]
         end_s = monotonic() + (LONG_S if request.question == "long" else 0.0)
         while monotonic() < end_s:
             if should_stop():
@@ -43,5 +38,5 @@ class SpecialEngine:
         return answered(request).model_copy(update={"answer": str(os.getpid())})
 
 
-def load(settings: WorkerSettings) -> StoppableEngine:
+def load(settings: WorkerSettings) -> Engine:
     return SpecialEngine(load_engine(settings))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
 
 import pytest
 
+from laser_tools.engine.base import Request, Result
 from laser_tools.errors import ModelUnavailable
-from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop
 from laser_tools.worker.backends.watch import is_device_fault
 from laser_tools.worker.http.record import logger
@@ -105,20 +104,15 @@ async def test_a_slow_model_that_asks_is_not_wedged() -> None:
 
 
 class Refuses(ScriptedEngine):
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
+    def result(self, request: Request) -> Result:
         raise ModelUnavailable("No.")
 
 
 class Wavers(ScriptedEngine):
     """Never says the same thing twice."""
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
-        said = super().answer(requests, should_stop)
-        return [one.model_copy(update={"answer": str(len(self.asked))}) for one in said]
+    def result(self, request: Request) -> Result:
+        return super().result(request).model_copy(update={"answer": str(len(self.asked))})
 
 
 @pytest.mark.parametrize("engine", [Refuses(), Wavers()])

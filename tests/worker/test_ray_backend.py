@@ -77,7 +77,7 @@ class Response:
 
 
 class Handle:
-    """A deployment's, whose `answer` ends in `end`."""
+    """A deployment's, whose `serve` ends in `end`."""
 
     def __init__(self, end: object) -> None:
         self.end = end
@@ -97,7 +97,7 @@ class Handle:
         return self
 
     @property
-    def answer(self) -> Handle:
+    def serve(self) -> Handle:
         return self
 
     def remote(self, *args: object) -> Response:
@@ -129,7 +129,7 @@ async def test_failures_of_ray_can_be_retried(
 ) -> None:
     running, _ = await backend(error)
     with pytest.raises(told) as caught:
-        await running.answer(REQUEST, 5.0)
+        await running.serve(REQUEST, 5.0)
     assert caught.value.http_status == 503
     assert headers_of(caught.value) == {"Retry-After": retry_after}
 
@@ -137,7 +137,7 @@ async def test_failures_of_ray_can_be_retried(
 async def test_a_bug_in_a_replica_is_internal_and_not_told() -> None:
     running, _ = await backend(TASK_ERROR("answer", CANARY, ZeroDivisionError(CANARY)))
     with pytest.raises(LaserError) as caught:
-        await running.answer(REQUEST, 5.0)
+        await running.serve(REQUEST, 5.0)
     assert (caught.value.http_status, caught.value.code) == (500, "internal")
     assert CANARY not in str(caught.value)
 
@@ -145,7 +145,7 @@ async def test_a_bug_in_a_replica_is_internal_and_not_told() -> None:
 async def test_a_refusal_comes_back_as_the_error_it_was() -> None:
     running, _ = await backend(Reply(Refusal.of(Busy(7)), "a", NUMBERS))
     with pytest.raises(Busy, match="7 s") as caught:
-        await running.answer(REQUEST, 5.0)
+        await running.serve(REQUEST, 5.0)
     assert caught.value.retry_after_s == 7
 
 
@@ -160,14 +160,14 @@ def test_refusals_survive_the_way_between_processes(error: LaserError) -> None:
 async def test_a_deadline_cancels_the_call() -> None:
     running, handle = await backend(None)
     with pytest.raises(DeadlineExceeded):
-        await running.answer(REQUEST, 0.01)
+        await running.serve(REQUEST, 0.01)
     await asyncio.sleep(0)
     assert handle.responses[-1].cancelled
 
 
 async def test_hanging_up_cancels_the_call() -> None:
     running, handle = await backend(None)
-    asked = asyncio.create_task(running.answer(REQUEST, 5.0))
+    asked = asyncio.create_task(running.serve(REQUEST, 5.0))
     await asyncio.sleep(0.01)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -180,7 +180,7 @@ async def test_numbers_are_those_of_all_replicas() -> None:
     running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
     for name in ("a", "b", "b"):
         handle.end = Reply(answered(REQUEST), name, NUMBERS)
-        await running.answer(REQUEST, 5.0)
+        await running.serve(REQUEST, 5.0)
     assert running.numbers() == QueueNumbers(2, 4, (3, 3), (0.5, 0.5))
     assert len(set(handle.keys)) == 1
 
@@ -190,7 +190,7 @@ async def test_an_image_is_sent_once_for_all_questions() -> None:
     other = Image.new("RGB", (64, 48))  # of equal pixels, and yet another one
     for image in (REQUEST.image, REQUEST.image, other, REQUEST.image):
         changed = {"image": image, "cache_salt": "key 1"}
-        await running.answer(REQUEST.model_copy(update=changed), 5.0)
+        await running.serve(REQUEST.model_copy(update=changed), 5.0)
     assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
     assert handle.sent[1][1:] == ({**REQUEST.model_dump(), "cache_salt": "key 1"}, 5.0)
 
@@ -198,9 +198,9 @@ async def test_an_image_is_sent_once_for_all_questions() -> None:
 async def test_an_image_that_may_be_lost_is_sent_again() -> None:
     running, handle = await backend(ObjectLostError("00" * 28, None, "call"))
     with pytest.raises(ModelUnavailable):
-        await running.answer(REQUEST, 5.0)
+        await running.serve(REQUEST, 5.0)
     handle.end = Reply(answered(REQUEST), "a", NUMBERS)
-    await running.answer(REQUEST, 5.0)
+    await running.serve(REQUEST, 5.0)
     assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 2"]
 
 
@@ -219,7 +219,7 @@ async def test_shared_images_have_a_budget() -> None:
 
 async def test_abandoned_calls_end() -> None:
     running, _ = await backend(None)
-    asked = asyncio.create_task(running.answer(REQUEST, 5.0))
+    asked = asyncio.create_task(running.serve(REQUEST, 5.0))
     await asyncio.sleep(0.01)
     running.abandon()
     with pytest.raises(ModelUnavailable):
@@ -231,12 +231,12 @@ async def test_a_replica_keeps_errors_apart_and_says_when_it_is_lost() -> None:
     replica: Any = EngineReplica.__new__(EngineReplica)
     await replica.__init__(worker_settings(max_wait_ms=0), lambda _: ScriptedEngine())
     replica.check_health()
-    bug = await replica.answer(REQUEST.image, {"question": "bug"}, 5.0)
+    bug = await replica.serve(AnswerRequest, REQUEST.image, {"question": "bug"}, 5.0)
     with pytest.raises(LaserError, match="failed on this request"):
         bug.result()
-    good = await replica.answer(REQUEST.image, REQUEST.model_dump(), 5.0)
+    good = await replica.serve(AnswerRequest, REQUEST.image, REQUEST.model_dump(), 5.0)
     assert good.result().answer == "what?"
-    fault = await replica.answer(REQUEST.image, {"question": "cuda"}, 5.0)
+    fault = await replica.serve(AnswerRequest, REQUEST.image, {"question": "cuda"}, 5.0)
     with pytest.raises(ModelUnavailable):
         fault.result()
     with pytest.raises(RuntimeError, match="device_fault"):

@@ -18,13 +18,13 @@ from unittest.mock import patch
 
 import torch
 
-from laser_tools.engine.base import StoppableEngine
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
 from laser_tools.evaluation.worker.leash import end_with_parent
 from laser_tools.evaluation.worker.setting import STAGES
 from laser_tools.methods import laser
 from laser_tools.methods.clock import Clock
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
 from laser_tools.worker.backends.local import LocalBackend, load_engine
 from laser_tools.worker.http.record import log_event
@@ -89,28 +89,26 @@ class FaultyClock(Clock):
 
 
 @dataclass(frozen=True)
-class FaultyEngine:
+class FaultyEngine(Engine):
     """Takes the marks off the questions, and plans their fault."""
 
-    engine: StoppableEngine
+    engine: Engine
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
-        marks = [found for one in requests if (found := _MARK.search(one.question))]
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
+        questions = [one.question for one in requests if isinstance(one, AnswerRequest)]
+        marks = [found for question in questions if (found := _MARK.search(question))]
         PLAN.kind, PLAN.stage = marks[0].groups() if marks else ("", "")
         PLAN.should_stop = should_stop
         try:
             PLAN.strike(OUTSIDE)
-            return self.engine.answer([_plain(one) for one in requests], should_stop)
+            return self.engine.serve([_plain(one) for one in requests], should_stop)
         finally:
             PLAN.kind = ""
 
-    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
-        return self.engine.zoom(requests, should_stop)
 
-
-def _plain(request: AnswerRequest) -> AnswerRequest:
+def _plain(request: Request) -> Request:
+    if not isinstance(request, AnswerRequest):
+        return request
     return request.model_copy(update={"question": _MARK.sub("", request.question)})
 
 

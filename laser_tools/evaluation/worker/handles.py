@@ -9,7 +9,7 @@ from PIL import Image
 
 from laser_tools.evaluation.worker.guard import watching
 from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
-from laser_tools.evaluation.worker.says import Says
+from laser_tools.evaluation.worker.says import FixedAnswerEngine
 from laser_tools.evaluation.worker.setting import Bench, Figures
 from laser_tools.tools.langchain import LaserToolkit
 
@@ -18,7 +18,7 @@ ARGUMENTS = {"grounded_vqa": {"question": "?"}, "zoom_to_evidence": {"what": "it
 
 def handles(bench: Bench) -> Figures:
     """Both tools, watched; none of the strings may be answered either."""
-    toolkit = LaserToolkit(engine=Says("nothing"))
+    toolkit = LaserToolkit(engine=FixedAnswerEngine("nothing"))
     toolkit.add_image(Image.new("RGB", (64, 48)))
     return {"handles": tried(toolkit.get_tools(), HOSTILE_HANDLES)}
 

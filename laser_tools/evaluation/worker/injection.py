@@ -18,7 +18,7 @@ from PIL import Image
 
 from laser_tools.evaluation.worker.guard import Seen, watching
 from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
-from laser_tools.evaluation.worker.says import Says
+from laser_tools.evaluation.worker.says import FixedAnswerEngine
 from laser_tools.evaluation.worker.setting import Bench, Figures
 from laser_tools.tools.langchain import LaserToolkit
 
@@ -136,7 +136,7 @@ def _consequences(build: BuildAgent, text: str) -> bool:
 
 def _carried_out(build: BuildAgent, text: str) -> tuple[list[str], Seen]:
     """The tools that did what the order says, and what was opened meanwhile."""
-    toolkit = LaserToolkit(engine=Says(text))
+    toolkit = LaserToolkit(engine=FixedAnswerEngine(text))
     toolkit.add_image(Image.new("RGB", (64, 48)), thread_id=THREAD)
     for colour in ("red", "blue"):
         toolkit.add_image(Image.new("RGB", (64, 48), colour), thread_id=OTHERS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.schema import (
-    AnswerRequest,
     Box,
     Evidence,
     GroundedAnswer,
@@ -13,24 +13,23 @@ from laser_tools.schema import (
     ZoomRequest,
     ZoomResult,
 )
+from laser_tools.stop import ShouldStop, never
 
 
-class Says:
-    """`Engine`; `asked` counts its requests."""
+class FixedAnswerEngine(Engine):
+    """Answers every question with `text`; `asked` counts its requests."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.asked = 0
 
-    def answer(self, requests: Sequence[AnswerRequest]) -> list[GroundedAnswer]:
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
         self.asked += len(requests)
-        return [self._answer(request) for request in requests]
+        return [self._result(request) for request in requests]
 
-    def zoom(self, requests: Sequence[ZoomRequest]) -> list[ZoomResult]:
-        self.asked += len(requests)
-        return [_found(request.image.size) for request in requests]
-
-    def _answer(self, request: AnswerRequest) -> GroundedAnswer:
+    def _result(self, request: Request) -> Result:
+        if isinstance(request, ZoomRequest):
+            return _found(request.image.size)
         return GroundedAnswer(
             answer=self.text,
             confidence=0.9,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from laser_tools.engine.base import Request, Result
 from laser_tools.engine.queue import QueueNumbers
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 
 
 class Backend(Protocol):
@@ -22,12 +22,11 @@ class Backend(Protocol):
         """Take no more requests, finish those that are in, give the model back."""
         ...
 
-    async def answer(self, request: AnswerRequest, deadline_s: float) -> GroundedAnswer:
-        """Raises DeadlineExceeded `deadline_s` seconds from now; Busy, ModelUnavailable ..."""
-        ...
+    async def serve(self, request: Request, deadline_s: float) -> Result:
+        """The result, of the request's kind.
 
-    async def zoom(self, request: ZoomRequest, deadline_s: float) -> ZoomResult:
-        """Where to look; raises as `answer` does."""
+        Raises DeadlineExceeded `deadline_s` seconds from now; Busy, ModelUnavailable ...
+        """
         ...
 
     def numbers(self) -> QueueNumbers:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from threading import Thread
 
-from laser_tools.engine.base import StoppableEngine
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.engine.queue import QueueNumbers
 from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import Misconfigured, MissingExtra, ModelUnavailable
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.stop import within
 from laser_tools.worker.backends.threads import leave_a_core
 from laser_tools.worker.backends.waiting import Waiting
@@ -24,7 +23,7 @@ EMPTY = QueueNumbers(queue_depth=0, in_flight=0, batch_sizes=(), waits_s=())
 class LocalBackend:
     """`Backend` over the engine that `load` makes, in a thread, at the start."""
 
-    def __init__(self, settings: WorkerSettings, load: Callable[[], StoppableEngine]) -> None:
+    def __init__(self, settings: WorkerSettings, load: Callable[[], Engine]) -> None:
         self._settings = settings
         self._load = load
         self._engine: WatchedEngine | None = None
@@ -52,15 +51,9 @@ class LocalBackend:
         while closing.is_alive() and asyncio.get_running_loop().time() < end_s:
             await asyncio.sleep(0.01)
 
-    async def answer(self, request: AnswerRequest, deadline_s: float) -> GroundedAnswer:
-        queue = self._running()
-        call = queue.aanswer([request], within(deadline_s))
+    async def serve(self, request: Request, deadline_s: float) -> Result:
+        call = self._running().aserve([request], within(deadline_s))
         # The deadline also holds here: a model may not ask in time.
-        return (await self._waiting.result(call, deadline_s))[0]
-
-    async def zoom(self, request: ZoomRequest, deadline_s: float) -> ZoomResult:
-        queue = self._running()
-        call = queue.azoom([request], within(deadline_s))
         return (await self._waiting.result(call, deadline_s))[0]
 
     def numbers(self) -> QueueNumbers:
@@ -90,7 +83,7 @@ def local_backend(settings: WorkerSettings) -> LocalBackend:
     return LocalBackend(settings, lambda: load_engine(settings))
 
 
-def load_engine(settings: WorkerSettings) -> StoppableEngine:
+def load_engine(settings: WorkerSettings) -> Engine:
     """The model that the settings name. Raises ModelUnavailable, Misconfigured, MissingExtra."""
     try:
         import torch

@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
-from typing import TypeVar
 
-from laser_tools.engine.base import StoppableEngine
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import LaserError, ModelUnavailable
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
-from laser_tools.stop import ShouldStop
-
-RequestT = TypeVar("RequestT", AnswerRequest, ZoomRequest)
-ResultT = TypeVar("ResultT", GroundedAnswer, ZoomResult)
+from laser_tools.stop import ShouldStop, never
 
 DEVICE_FAULT = "device_fault"
 OUT_OF_MEMORY = "out of memory"
 
 
-class WatchedEngine:
-    """`StoppableEngine` over another one. After a device fault it serves nothing any more.
+class WatchedEngine(Engine):
+    """An engine over another one. After a device fault it serves nothing any more.
 
     Called by one thread, observed from others; each field is one word, so there is no lock.
     """
 
-    def __init__(self, engine: StoppableEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._beat_s: float | None = None  # None = no work
         self.fault: str | None = None
 
-    def answer(
-        self, requests: Sequence[AnswerRequest], should_stop: ShouldStop
-    ) -> list[GroundedAnswer]:
-        return self._watched(self._engine.answer, requests, should_stop)
-
-    def zoom(self, requests: Sequence[ZoomRequest], should_stop: ShouldStop) -> list[ZoomResult]:
-        return self._watched(self._engine.zoom, requests, should_stop)
-
-    def heartbeat_age_s(self) -> float:
-        """Since `should_stop` was last asked, which the model does at every token."""
-        beat_s = self._beat_s
-        return 0.0 if beat_s is None else monotonic() - beat_s
-
-    def _watched(
-        self,
-        serve: Callable[[Sequence[RequestT], ShouldStop], list[ResultT]],
-        requests: Sequence[RequestT],
-        should_stop: ShouldStop,
-    ) -> list[ResultT]:
+    def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
         def beating() -> bool:
             self._beat_s = monotonic()
             return should_stop()
@@ -56,12 +33,17 @@ class WatchedEngine:
             raise lost()
         self._beat_s = monotonic()
         try:
-            return serve(requests, beating)
+            return self._engine.serve(requests, beating)
         except Exception as error:
             self._judge(error)
             raise
         finally:
             self._beat_s = None
+
+    def heartbeat_age_s(self) -> float:
+        """Since `should_stop` was last asked, which the model does at every token."""
+        beat_s = self._beat_s
+        return 0.0 if beat_s is None else monotonic() - beat_s
 
     def _judge(self, error: Exception) -> None:
         """After a device fault every later call fails too, or worse, answers wrongly."""

@@ -7,6 +7,7 @@ import math
 
 from PIL import Image, ImageDraw
 
+from laser_tools.engine.base import Result
 from laser_tools.errors import LaserError, ModelUnavailable
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.worker.backends.base import Backend
@@ -68,13 +69,20 @@ async def warm_up(backend: Backend, deadline_s: float) -> None:
     request = AnswerRequest(
         image=_picture(), question="What colour is the square?", max_new_tokens=4
     )
-    first = await backend.answer(request, deadline_s)
-    second = await backend.answer(request, deadline_s)
-    if not (_sound(first, request.image.size) and first.answer == second.answer):
+    first = await backend.serve(request, deadline_s)
+    second = await backend.serve(request, deadline_s)
+    sound = [_sound(result, request.image.size) for result in (first, second)]
+    if not all(sound) or _text(first) != _text(second):
         raise ModelUnavailable("The model did not answer the warm-up question soundly.")
 
 
-def _sound(answer: GroundedAnswer, size: tuple[int, int]) -> bool:
+def _text(result: Result) -> str | None:
+    return result.answer if isinstance(result, GroundedAnswer) else None
+
+
+def _sound(answer: Result, size: tuple[int, int]) -> bool:
+    if not isinstance(answer, GroundedAnswer):
+        return False
     numbers = [number for token in answer.margins for number in (token.probability, token.margin)]
     return answer.image_size == size and not any(math.isnan(number) for number in numbers)
 

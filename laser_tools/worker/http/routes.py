@@ -103,7 +103,7 @@ async def answer(
 ) -> Response:
     """Answer a question about an image, with the evidence."""
     asked = AnswerRequest(**_about(worker, record, body))
-    result = await worker.backend.answer(asked, _deadline_s(request, worker, record))
+    result = await worker.backend.serve(asked, _deadline_s(request, worker, record))
     return _result(worker, record, result)
 
 
@@ -111,7 +111,7 @@ async def answer(
 async def zoom(body: ZoomBody, request: Request, worker: TheWorker, record: TheRecord) -> Response:
     """Say where in an image to look."""
     asked = ZoomRequest(**_about(worker, record, body))
-    result = await worker.backend.zoom(asked, _deadline_s(request, worker, record))
+    result = await worker.backend.serve(asked, _deadline_s(request, worker, record))
     return _result(worker, record, result)
 
 

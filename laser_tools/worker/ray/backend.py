@@ -7,14 +7,14 @@ from collections.abc import Callable
 from itertools import chain
 from math import ceil
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from laser_tools.engine.base import Request, Result
 from laser_tools.engine.queue import QueueNumbers
 from laser_tools.errors import Busy, LaserError, ModelUnavailable
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.worker.backends.waiting import Waiting
 from laser_tools.worker.backends.watch import lost
 from laser_tools.worker.http.refusals import Internal
@@ -55,13 +55,19 @@ class RayBackend:
     async def stop(self) -> None:
         await asyncio.to_thread(self._disconnect)
 
-    async def answer(self, request: AnswerRequest, deadline_s: float) -> GroundedAnswer:
-        result: GroundedAnswer = await self._ask("answer", request, deadline_s)
-        return result
-
-    async def zoom(self, request: ZoomRequest, deadline_s: float) -> ZoomResult:
-        result: ZoomResult = await self._ask("zoom", request, deadline_s)
-        return result
+    async def serve(self, request: Request, deadline_s: float) -> Result:
+        if self.fault():
+            raise lost()
+        if self._handle is None:
+            raise ModelUnavailable("The model is being loaded. Try again soon.")
+        call = self._reply(self._handle, request, deadline_s)
+        try:
+            reply = await self._waiting.result(call, deadline_s)
+        except LaserError:  # perhaps because Ray has lost the image
+            self._images.forget(request.image)
+            raise
+        self._told[reply.replica] = (monotonic(), reply.numbers)
+        return reply.result()
 
     def numbers(self) -> QueueNumbers:
         """Of all replicas, each as it was at its last answer."""
@@ -86,42 +92,17 @@ class RayBackend:
     def abandon(self) -> None:
         self._waiting.abandon()
 
-    async def _ask(
-        self,
-        kind: Literal["answer", "zoom"],
-        request: AnswerRequest | ZoomRequest,
-        deadline_s: float,
-    ) -> Any:  # noqa: ANN401 (the kind's result)
-        if self.fault():
-            raise lost()
-        if self._handle is None:
-            raise ModelUnavailable("The model is being loaded. Try again soon.")
-        call = self._reply(self._handle, kind, request, deadline_s)
-        try:
-            reply = await self._waiting.result(call, deadline_s)
-        except LaserError:  # perhaps because Ray has lost the image
-            self._images.forget(request.image)
-            raise
-        self._told[reply.replica] = (monotonic(), reply.numbers)
-        return reply.result()
-
-    async def _reply(
-        self,
-        handle: Handle,
-        kind: Literal["answer", "zoom"],
-        request: AnswerRequest | ZoomRequest,
-        deadline_s: float,
-    ) -> Reply[Any]:
+    async def _reply(self, handle: Handle, request: Request, deadline_s: float) -> Reply:
         image = await self._images.ref(request.image)
-        method = getattr(handle.options(multiplexed_model_id=image_key(request.image)), kind)
+        routed = handle.options(multiplexed_model_id=image_key(request.image))
         asked = {**request.model_dump(), "cache_salt": request.cache_salt}
-        return await _replied(method.remote(image, asked, deadline_s))
+        return await _replied(routed.serve.remote(type(request), image, asked, deadline_s))
 
 
-async def _replied(response: Any) -> Reply[Any]:  # noqa: ANN401 (ray.serve's DeploymentResponse)
+async def _replied(response: Any) -> Reply:  # noqa: ANN401 (ray.serve's DeploymentResponse)
     """What the replica answered; a call that nobody waits for is cancelled there, too."""
     try:
-        reply: Reply[Any] = await response
+        reply: Reply = await response
         return reply
     except asyncio.CancelledError:
         response.cancel()

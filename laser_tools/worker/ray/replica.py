@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
 
-from laser_tools.engine.base import StoppableEngine
+from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import LaserError
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.worker.backends.local import LocalBackend, load_engine
 from laser_tools.worker.http.health import warm_up
 from laser_tools.worker.http.record import log_event
 from laser_tools.worker.http.refusals import Internal
-from laser_tools.worker.ray.reply import Refusal, Reply, ResultT
+from laser_tools.worker.ray.reply import Refusal, Reply
 from laser_tools.worker.run import log_to_stderr
 from laser_tools.worker.settings import WorkerSettings
 
-Load = Callable[[WorkerSettings], StoppableEngine]
+Load = Callable[[WorkerSettings], Engine]
 
 
 class EngineReplica:
@@ -46,19 +46,18 @@ class EngineReplica:
     async def ready(self) -> None:
         """Returns once this replica serves."""
 
-    async def answer(
-        self, image: Image.Image, asked: dict[str, Any], deadline_s: float
-    ) -> Reply[GroundedAnswer]:
-        """`asked` are the request's other fields: the image comes by reference (ray_images)."""
-        request = AnswerRequest(image=image, **asked)
-        return await self._reply(self._backend.answer(request, deadline_s))
+    async def serve(
+        self,
+        kind: type[AnswerRequest | ZoomRequest],
+        image: Image.Image,
+        asked: dict[str, Any],
+        deadline_s: float,
+    ) -> Reply:
+        """The outcome of a request of this kind.
 
-    async def zoom(
-        self, image: Image.Image, asked: dict[str, Any], deadline_s: float
-    ) -> Reply[ZoomResult]:
-        """As `answer`."""
-        request = ZoomRequest(image=image, **asked)
-        return await self._reply(self._backend.zoom(request, deadline_s))
+        `asked` are its other fields: the image comes by reference (`worker/ray/images.py`).
+        """
+        return await self._reply(kind(image=image, **asked), deadline_s)
 
     def check_health(self) -> None:
         """Asked by Ray, which replaces the replica when this raises (three times in a row)."""
@@ -70,10 +69,10 @@ class EngineReplica:
             self._backend.abandon()  # now: Ray first waits for what is in flight
             raise RuntimeError(fault)
 
-    async def _reply(self, call: Coroutine[Any, Any, ResultT]) -> Reply[ResultT]:
-        outcome: ResultT | Refusal
+    async def _reply(self, request: Request, deadline_s: float) -> Reply:
+        outcome: Result | Refusal
         try:
-            outcome = await call
+            outcome = await self._backend.serve(request, deadline_s)
         except LaserError as error:
             outcome = Refusal.of(error)
         except Exception as error:

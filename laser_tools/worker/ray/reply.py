@@ -7,13 +7,11 @@ not rebuild those whose constructor takes something else than the text.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
+from laser_tools.engine.base import Result
 from laser_tools.engine.queue import QueueNumbers
 from laser_tools.errors import LaserError
-from laser_tools.schema import GroundedAnswer, ZoomResult
-
-ResultT = TypeVar("ResultT", GroundedAnswer, ZoomResult)
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,14 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Reply(Generic[ResultT]):
+class Reply:
     """One request's outcome, and its replica's queue at that moment, for the metrics."""
 
-    outcome: ResultT | Refusal
+    outcome: Result | Refusal
     replica: str
     numbers: QueueNumbers
 
-    def result(self) -> ResultT:
+    def result(self) -> Result:
         """Raises the LaserError that the replica refused with."""
         if isinstance(self.outcome, Refusal):
             raise self.outcome.error()
