@@ -16,6 +16,9 @@ MAX_CHOICES = 20
 MAX_CHOICE_CHARS = 200
 MAX_NEW_TOKENS = 256
 
+MethodName = Literal["plain", "laser"]
+"""How a question may be answered; `laser_tools.methods.METHODS` has a row for each."""
+
 Route = Literal["plain", "direct", "zoom", "verify"]
 """How an answer was reached: `plain` (no localisation asked for), `direct` (plain pass was sure
 enough), `zoom` (decoded from the crop alone), `verify` (crop against masked crop, VAT)."""
@@ -82,6 +85,7 @@ class Evidence(Frozen):
 
     box: Box
     score: float
+    region: int = 0  # the entry of `crop_boxes` that shows it, where there are any
 
 
 class TokenMargin(Frozen):
@@ -102,7 +106,7 @@ class Ask(Frozen):
     question: Question
     choices: tuple[Choice, ...] | None = Field(default=None, min_length=2, max_length=MAX_CHOICES)
     box: Box | None = None
-    method: Literal["laser", "plain"] = "laser"
+    method: MethodName = "laser"
     max_new_tokens: int = Field(default=16, ge=1, le=MAX_NEW_TOKENS)
     abstain_below: float | None = Field(default=None, ge=0.0, le=1.0)
 
@@ -151,7 +155,7 @@ class GroundedAnswer(Frozen):
     model: str
     image_size: tuple[int, int]  # width, height in pixels
     evidence: tuple[Evidence, ...] = ()
-    crop_box: Box | None = None
+    crop_boxes: tuple[Box, ...] = ()  # what the answer was read from beside the image, if anything
     localisation: Localisation | None = None
     margins: tuple[TokenMargin, ...] = ()
     timings_s: dict[str, float] = Field(default_factory=dict)

@@ -128,7 +128,7 @@ def test_ask_looks_into_the_box_it_is_given(
     capsys: pytest.CaptureFixture[str], model: str, image: str
 ) -> None:
     arguments = ["ask", image, "what?", "--model", model, "--box", "10,20,60,70", "--json"]
-    crop = json.loads(out_of(capsys, arguments))["answers"]["laser"]["crop_box"]
+    crop = json.loads(out_of(capsys, arguments))["answers"]["laser"]["crop_boxes"][0]
     assert crop["x0"] <= 10 < 60 <= crop["x1"]
     assert crop["y0"] <= 20 < 70 <= crop["y1"]
 

@@ -56,7 +56,7 @@ from transformers import (
 )
 
 from laser_tools.evaluation.speed.random_models import image_only
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from tests.toys import (
     LLAVA_SPECIAL,
     LLAVA_TEMPLATE,

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from laser_tools.evaluation.speed.random_models import image_only
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 
 VOCABULARY = (
     "what where which is are the a there how many on in of with colour shape number red green blue "

@@ -15,7 +15,7 @@ from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, 
 
 if TYPE_CHECKING:
     from laser_tools.options import LaserOptions
-    from laser_tools.vlm.load import VLM
+    from laser_tools.vlm.model import VLM
 
 Request = TypeVar("Request", bound=BaseModel)
 ImageFile = Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.")]
@@ -143,8 +143,7 @@ def _shown(answer: GroundedAnswer) -> str:
     if answer.localisation is not None:
         lines.append(f"    layer     {answer.localisation.layer_idx} (chosen by VAQ)")
     lines += [f"    evidence  {_pixels(one.box)}" for one in answer.evidence]
-    if answer.crop_box is not None:
-        lines.append(f"    crop      {_pixels(answer.crop_box)}")
+    lines += [f"    crop      {_pixels(box)}" for box in answer.crop_boxes]
     return "\n".join([*lines, f"    seconds   {seconds(answer.timings_s)}"])
 
 

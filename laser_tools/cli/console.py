@@ -16,7 +16,7 @@ from laser_tools.errors import InvalidRequest, MissingExtra
 if TYPE_CHECKING:
     from laser_tools.client import WorkerClient
     from laser_tools.options import LaserOptions
-    from laser_tools.vlm.load import VLM
+    from laser_tools.vlm.model import VLM
 
 EXTRAS = {
     "engine": ("torch", "transformers", "matplotlib", "tqdm", "numpy"),
@@ -96,15 +96,17 @@ def load_model(
     revision: str | None = None,
     dtype: str | None = None,
     *,
-    verify: bool = True,
+    fit: bool = True,
 ) -> VLM:
     """The VLM (`load_vlm`), with a progress bar.
 
-    Raises ModelUnavailable, or InvalidRequest for a device that is not there.
+    With `fit`, a model of an unlisted family is examined first. Raises ModelUnavailable, or
+    InvalidRequest for a device that is not there.
     """
     with progress(1, "loading the model") as bar:
         import torch
 
+        from laser_tools.doctor.checks import refuse_unfit
         from laser_tools.vlm.load import load_vlm
 
         vlm = load_vlm(
@@ -112,8 +114,9 @@ def load_model(
             device=device,
             revision=revision,
             dtype=None if dtype is None else getattr(torch, dtype),
-            verify=verify,
         )
+        if fit:
+            refuse_unfit(vlm)
         bar.update()
     return vlm
 

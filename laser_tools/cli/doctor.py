@@ -47,7 +47,7 @@ def _examined(
     from laser_tools.doctor.checks import CHECKS, Check, examine
 
     try:
-        vlm = console.load_model(model, device, revision, dtype, verify=False)
+        vlm = console.load_model(model, device, revision, dtype, fit=False)
     except ModelUnavailable as error:
         return [Check(name="load", verdict="fail", finding=error.public_text)]
     with console.progress(len(CHECKS), "examining the model") as bar:

@@ -13,7 +13,7 @@ from laser_tools.errors import InvalidRequest
 if TYPE_CHECKING:
     from laser_tools.evaluation.speed.bench import Setup
     from laser_tools.evaluation.speed.report import SpeedReport
-    from laser_tools.vlm.load import VLM
+    from laser_tools.vlm.model import VLM
 
 N_QUESTIONS = 48  # of MicroScenes' validation split, for the mean ratio
 
@@ -52,7 +52,7 @@ def speed(
     options: console.Options = None,
     json_file: console.JsonFile = None,
 ) -> None:
-    """Time plain generate, naive LASER, ViCrop and each route of ours in one run.
+    """Time plain generate and each route of ours in one run.
 
     With --json FILE, a picture is drawn beside it. Batches are timed on the first model.
     """

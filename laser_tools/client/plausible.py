@@ -49,10 +49,7 @@ def _wrong(
 
 def _boxes(result: GroundedAnswer | ZoomResult) -> Iterator[Box]:
     yield from (found.box for found in result.evidence)
-    if isinstance(result, ZoomResult):
-        yield from result.crop_boxes
-    elif result.crop_box is not None:
-        yield result.crop_box
+    yield from result.crop_boxes
     if result.localisation is not None:
         yield result.localisation.map_box
 

@@ -20,15 +20,18 @@ from laser_tools.doctor.probes import (
     texture,
     unending,
 )
-from laser_tools.errors import LaserError
+from laser_tools.doctor.trial import try_out
+from laser_tools.errors import LaserError, ModelUnavailable
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.schema import Frozen
+from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.capture import Capture, capture
 from laser_tools.vlm.decode import Decoded, Limits, decode
-from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import read
+from laser_tools.vlm.load_errors import explained
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
-from laser_tools.vlm.session import Session
+from laser_tools.vlm.reading import read, reader_of
+from laser_tools.vlm.reading.base import Read
 from laser_tools.vlm.weight_bytes import weight_bytes
 
 Verdict = Literal["pass", "fail", "skip"]
@@ -63,6 +66,25 @@ def examine(vlm: VLM, begins: Callable[[str], None] = lambda name: None) -> list
             begins(name)
             checks.append(_made(name, check, vlm))
     return checks
+
+
+def refuse_unfit(vlm: VLM) -> None:
+    """Ask a model of a listed family one question; examine one of a family that is not listed.
+
+    Raises ModelUnavailable if the first cannot be asked, or what is guessed about the second does
+    not hold.
+    """
+    if vlm.family.listed:
+        with explained(f"The model '{vlm.name}' cannot be asked about an image"):
+            try_out(vlm)
+        return
+    failed = [check for check in examine(vlm) if check.verdict == "fail"]
+    if failed:
+        raise ModelUnavailable(
+            f"Models of type '{vlm.model.config.model_type}' are not listed, and '{vlm.name}' does "
+            f"not pass the check of {failed[0].name}: {failed[0].finding} "
+            "'laser-tools doctor' says more."
+        )
 
 
 def family(vlm: VLM) -> Check:
@@ -100,7 +122,7 @@ def rows(vlm: VLM) -> Check:
     (visual,) = visual_positions(vlm, encoded)
     with _capturing(vlm, encoded) as sink:
         last_logits(vlm, encoded.inputs)
-    difference = _difference(sink.rows()[0], eager_rows(vlm, encoded)[:, :, visual])
+    difference = _difference(sink.attention().rows[0], eager_rows(vlm, encoded)[:, :, visual])
     return _close(vlm, "rows", difference, "Captured rows and eager attention")
 
 
@@ -115,13 +137,13 @@ def logits(vlm: VLM) -> Check:
 
 def prefix(vlm: VLM) -> Check:
     """One pass over an image and two questions about it gives what two full passes give."""
-    if not vlm.family.prefix_sharing:
+    if not reader_of(vlm).can_hide:
         why = f"Cannot be shared: {vlm.family.unshareable}. Every pass is a full one."
         return Check(name="prefix", verdict="skip", finding=why)
     image = texture(WIDE)
     prompts = [Prompt((image,), QUESTION), Prompt((image,), OTHER)]
     full = [last_logits(vlm, encode(vlm, [prompt]).inputs)[0] for prompt in prompts]
-    shared = read(Session(vlm), prompts).next_logits.float()
+    shared = read(ModelCall(vlm), prompts).next_logits.float()
     difference = max(_difference(a, b) for a, b in zip(shared, full, strict=True))
     return _close(vlm, "prefix", difference, "Logits of a shared pass and of full passes")
 
@@ -130,8 +152,8 @@ def streams(vlm: VLM) -> Check:
     """Two equal streams fused are plain greedy decoding, token for token."""
     prompt = Prompt((texture(WIDE),), QUESTION)
     limits = [Limits(N_NEW_TOKENS)]
-    single = decode(vlm, encode(vlm, [prompt]), limits)[0]
-    double = decode(vlm, encode(vlm, [prompt, prompt]), limits, VATFusion(alpha=1.0))[0]
+    single = decode(vlm, Read(encode(vlm, [prompt])), limits)[0]
+    double = decode(vlm, Read(encode(vlm, [prompt, prompt])), limits, VATFusion(alpha=1.0))[0]
     return _check(
         "streams",
         _tokens(single) == _tokens(double),
@@ -147,7 +169,7 @@ def decoding(vlm: VLM) -> Check:
     """
     prompt = Prompt((texture(WIDE),), QUESTION)
     limits = [Limits(N_DECODED, unending(vlm, N_DECODED))]
-    (ours,) = decode(vlm, read(Session(vlm), [prompt]), limits)
+    (ours,) = decode(vlm, read(ModelCall(vlm), [prompt]), limits)
     stock = stock_greedy(vlm, encode(vlm, [prompt]), N_DECODED)
     pairs = list(zip(ours.margins, stock, strict=True))
     same = len(list(takewhile(lambda pair: pair[0].token == pair[1].token, pairs)))
@@ -192,7 +214,7 @@ def _encoded(vlm: VLM, question: str) -> Encoded:
 
 
 def _capturing(vlm: VLM, encoded: Encoded) -> AbstractContextManager[Capture]:
-    return capture(vlm, visual_positions(vlm, encoded), torch.ones(1, 1))
+    return capture(visual_positions(vlm, encoded), torch.ones(1, 1))
 
 
 def _request_bytes(vlm: VLM, side: int) -> int:

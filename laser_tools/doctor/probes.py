@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
 from laser_tools.vlm.choices import Trie
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import (
     Encoded,
     Prompt,

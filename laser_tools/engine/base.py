@@ -6,16 +6,25 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from threading import Event
-from typing import cast
+from typing import Literal, cast
 
-from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.schema import (
+    AnswerRequest,
+    GroundedAnswer,
+    MethodName,
+    ZoomRequest,
+    ZoomResult,
+)
 from laser_tools.stop import ShouldStop, never
 
 Request = AnswerRequest | ZoomRequest
 Result = GroundedAnswer | ZoomResult
 
 
-def kind_of(request: Request) -> str:
+Kind = MethodName | Literal["zoom"]
+
+
+def kind_of(request: Request) -> Kind:
     """What a request wants; requests of one kind can share a batch."""
     return request.method if isinstance(request, AnswerRequest) else "zoom"
 

@@ -9,24 +9,26 @@ from typing import Any
 
 import torch
 
-from laser_tools.engine.base import Engine, Request, Result, asked_of, kind_of
+from laser_tools.doctor.checks import refuse_unfit
+from laser_tools.engine.base import Engine, Kind, Request, Result, asked_of, kind_of
 from laser_tools.errors import InvalidRequest, TooLarge
 from laser_tools.grounding.confidence import features
-from laser_tools.methods import Method, laser, plain
-from laser_tools.options import LaserOptions
+from laser_tools.methods import METHODS, laser
+from laser_tools.options import LaserOptions, PromptOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never
+from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.forked import check_process
-from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.load import load_vlm
 from laser_tools.vlm.memory_errors import is_out_of_memory
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import check_question
+from laser_tools.vlm.stages import Clock, Observer
 
-METHODS: dict[str, Method] = {"laser": laser.answer, "plain": plain.answer}
 NOT_SURE = "not sure"
 
-Served = Callable[[VLM, Sequence[Any], LaserOptions, ShouldStop], Sequence[Result]]
-SERVED: dict[str, Served] = {**METHODS, "zoom": laser.zoom}
-"""By the kind of its requests, what serves a batch of them."""
+Serve = Callable[[ModelCall, Sequence[Any], Any], Sequence[Result]]
+"""(call, requests of one kind, options) -> one result per request."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class LocalEngine(Engine):
     vlm: VLM
     options: LaserOptions = field(default_factory=LaserOptions)
     batch_size: int = 16
+    observe: Callable[[int], Observer] = Clock  # for a batch of n, who is told of its stages
 
     @classmethod
     def from_pretrained(
@@ -65,6 +68,7 @@ class LocalEngine(Engine):
             device_map=device_map,
             quantization_config=quantization_config,
         )
+        refuse_unfit(vlm)
         return cls(vlm, options or LaserOptions())
 
     def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
@@ -74,7 +78,7 @@ class LocalEngine(Engine):
         request that cannot be served, TooLarge for one that alone does not fit into memory,
         Cancelled once `should_stop` says so.
         """
-        kinds: dict[str, list[int]] = {}
+        kinds: dict[Kind, list[int]] = {}
         for i, request in enumerate(requests):
             self._check_image(request)
             _check_box(request)
@@ -82,7 +86,7 @@ class LocalEngine(Engine):
             kinds.setdefault(kind_of(request), []).append(i)
         results: dict[int, Result] = {}
         for kind, chosen in kinds.items():
-            served = self._batched(SERVED[kind], [requests[i] for i in chosen], should_stop)
+            served = self._batched(kind, [requests[i] for i in chosen], should_stop)
             results |= dict(zip(chosen, served, strict=True))
         return [self._judged(request, results[i]) for i, request in enumerate(requests)]
 
@@ -96,16 +100,28 @@ class LocalEngine(Engine):
             )
 
     def _batched(
-        self, serve: Served, requests: Sequence[Request], should_stop: ShouldStop
+        self, kind: Kind, requests: Sequence[Request], should_stop: ShouldStop
     ) -> list[Result]:
-        def run(batch: Sequence[Request]) -> Sequence[Result]:
+        serve, options = served(kind), self._options(kind)
+
+        def run(batch: Sequence[Request]) -> list[Result]:
             with self.vlm.lock:
-                return serve(self.vlm, batch, self.options, should_stop)
+                images = [request.image for request in batch]
+                salts = [request.cache_salt for request in batch]
+                observer = self.observe(len(batch))
+                call = ModelCall(self.vlm, images, should_stop, salts, observer)
+                results = serve(call, batch, options)
+                return _timed(results, call.observer)
 
         check_process(self.vlm.device)
         starts = range(0, len(requests), self.batch_size)
         batches = [requests[start : start + self.batch_size] for start in starts]
         return [result for batch in batches for result in self._within_memory(run, batch)]
+
+    def _options(self, kind: Kind) -> PromptOptions:
+        """The engine's own, where they are the method's; else the method's defaults."""
+        wanted = LaserOptions if kind == "zoom" else METHODS[kind].options
+        return self.options if isinstance(self.options, wanted) else wanted()
 
     def _within_memory(
         self, run: Callable[[Sequence[Request]], Sequence[Result]], batch: Sequence[Request]
@@ -147,6 +163,18 @@ class LocalEngine(Engine):
         if confidence is None or least is None or confidence >= least:
             return judged
         return judged.model_copy(update={"answer": NOT_SURE, "abstained": True})
+
+
+def served(kind: Kind) -> Serve:
+    """What serves requests of a kind."""
+    return laser.zoom if kind == "zoom" else METHODS[kind].answer
+
+
+def _timed(results: Sequence[Result], observer: Observer) -> list[Result]:
+    return [
+        result.model_copy(update={"timings_s": timings_s})
+        for result, timings_s in zip(results, observer.timings_s(), strict=True)
+    ]
 
 
 def _check_box(request: Request) -> None:

@@ -80,8 +80,8 @@ def _request(arm: Arm, item: Item) -> AnswerRequest:
 
 
 def _judge(item: Item, result: GroundedAnswer, wall_s: float) -> Outcome:
-    located = result.crop_box is not None and bool(item.evidence)
-    hit = box_hit(item.evidence, result.crop_box) if located and result.crop_box else None
+    located = bool(result.crop_boxes and item.evidence)
+    hit = box_hit(item.evidence, result.crop_boxes[0]) if located else None
     return Outcome(item.type, is_right(result.answer, item.answer), hit, wall_s, result)
 
 

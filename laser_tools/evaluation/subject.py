@@ -16,7 +16,7 @@ from laser_tools.grounding.layers import localisation_map
 from laser_tools.methods.localise import AttentionMaps, localise
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 
 if TYPE_CHECKING:
     from laser_tools.pico.items import Item

@@ -125,8 +125,8 @@ def _draw_image(axes: Axes, image: Image.Image, answer: GroundedAnswer) -> None:
     axes.imshow(np.asarray(image), extent=(0, image.width, image.height, 0))
     if answer.localisation is not None:
         _overlay(axes, answer.localisation)
-    if answer.crop_box is not None:
-        _outline(axes, answer.crop_box, "white", 1.1, dashed=True)
+    for box in answer.crop_boxes:
+        _outline(axes, box, "white", 1.1, dashed=True)
     for one in answer.evidence:
         _outline(axes, one.box, LASER_COLOUR, 1.4, dashed=False)
     axes.set_xlim(0, image.width)
@@ -183,7 +183,7 @@ def _key(axes: Axes, answer: GroundedAnswer) -> None:
     handles = []
     if answer.evidence:
         handles.append(Line2D([], [], color=LASER_COLOUR, linewidth=1.4, label="evidence"))
-    if answer.crop_box is not None:
+    if answer.crop_boxes:
         handles.append(Line2D([], [], color=MUTED, linestyle=(0, (4, 2)), label="crop"))
     if handles:
         axes.legend(
@@ -210,10 +210,10 @@ def _colour_scale(axes: Axes) -> None:
 
 def _draw_crop(axes: Axes, image: Image.Image, answer: GroundedAnswer) -> None:
     axes.set_anchor("N")
-    if answer.crop_box is None:
+    if not answer.crop_boxes:
         _empty(axes, "no crop", f"The {answer.route} route answered\nfrom the whole image.")
         return
-    box = answer.crop_box
+    box = answer.crop_boxes[0]
     axes.set_title(f"crop, {box.width} x {box.height} px")
     axes.imshow(np.asarray(image.crop(box.as_tuple())), extent=(box.x0, box.x1, box.y1, box.y0))
     for one in answer.evidence:

@@ -14,7 +14,7 @@ from math import ceil, floor
 import torch
 from torch import Tensor
 
-from laser_tools.options import BoxRule, LaserOptions
+from laser_tools.options import BoxRule, RegionOptions
 from laser_tools.schema import Box, Evidence
 
 Cells = frozenset[tuple[int, int]]
@@ -31,7 +31,7 @@ class Region:
 
 
 def find_region(
-    heat: Tensor, map_box: Box, image_size: tuple[int, int], options: LaserOptions
+    heat: Tensor, map_box: Box, image_size: tuple[int, int], options: RegionOptions
 ) -> Region | None:
     """The region of the top patches of `heat` (h, w); None where the map is zero everywhere."""
     cells = top_patches(heat, options.k_patch)
@@ -49,7 +49,7 @@ def find_region(
 
 
 def find_regions(
-    heat: Tensor, map_box: Box, image_size: tuple[int, int], options: LaserOptions, n_regions: int
+    heat: Tensor, map_box: Box, image_size: tuple[int, int], options: RegionOptions, n_regions: int
 ) -> list[Region]:
     """At most `n_regions` regions by greedy suppression: take the best place, clear it, repeat."""
     rest, regions = heat.clone(), list[Region]()
@@ -62,7 +62,7 @@ def find_regions(
     return regions
 
 
-def region_of_box(box: Box, image_size: tuple[int, int], options: LaserOptions) -> Region:
+def region_of_box(box: Box, image_size: tuple[int, int], options: RegionOptions) -> Region:
     """The region of a box the caller gave: the same crop rule, grown where the box is larger."""
     crop = crop_around(box, image_size, options, cover=True)
     return Region(evidence=(Evidence(box=box, score=1.0),), crop=crop, masked=(box,))
@@ -128,7 +128,7 @@ def _covered_steps(low: int, high: int, origin: int, step: float, n: int) -> sli
 
 
 def crop_around(
-    anchor: Box, image_size: tuple[int, int], options: LaserOptions, *, cover: bool
+    anchor: Box, image_size: tuple[int, int], options: RegionOptions, *, cover: bool
 ) -> Box:
     """A crop of `crop_ratio` of each side, at least `min_crop_px` or the side, centred on `anchor`.
 
@@ -140,7 +140,9 @@ def crop_around(
     return Box(x0=x0, y0=y0, x1=x1, y1=y1)
 
 
-def _span(low: int, high: int, side: int, options: LaserOptions, *, cover: bool) -> tuple[int, int]:
+def _span(
+    low: int, high: int, side: int, options: RegionOptions, *, cover: bool
+) -> tuple[int, int]:
     wanted = max(round(options.crop_ratio * side), options.min_crop_px, high - low if cover else 1)
     length = min(wanted, side)
     start = min(max((low + high - length) // 2, 0), side - length)

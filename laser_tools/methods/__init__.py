@@ -1,13 +1,18 @@
-"""Ways to answer, all of one type: LASER is the product, the others are what it is held against."""
+"""Ways to answer a question about an image, as data: LASER, and what it is held against.
+
+A method is a file and a row of `METHODS`. It reads and decodes through `vlm`, and its formulas are
+`grounding`'s. May import `vlm`, `grounding` and the hall.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 
-from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, GroundedAnswer
-from laser_tools.stop import ShouldStop
-from laser_tools.vlm.load import VLM
+from laser_tools.methods import laser, plain
+from laser_tools.methods.base import Method
+from laser_tools.schema import MethodName
 
-Method = Callable[[VLM, Sequence[AnswerRequest], LaserOptions, ShouldStop], list[GroundedAnswer]]
-"""One answer per request, in order; nothing is kept between calls but the model's prefix cache."""
+METHODS: Mapping[MethodName, Method] = {
+    "plain": plain.METHOD,
+    "laser": laser.METHOD,
+}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from PIL import Image, ImageStat
 
 from laser_tools.grounding.regions import Region
-from laser_tools.options import LaserOptions, MaskFill
+from laser_tools.options import MaskFill, ViewOptions
 
 Images = tuple[Image.Image, ...]
 
 
-def positive_view(image: Image.Image, region: Region, options: LaserOptions) -> Images:
+def positive_view(image: Image.Image, region: Region, options: ViewOptions) -> Images:
     """The crop alone, or the whole image and then the crop."""
     crop = image.crop(region.crop.as_tuple())
     return (crop,) if options.view == "crop" else (image, crop)
 
 
-def negative_view(image: Image.Image, region: Region, options: LaserOptions) -> Images:
+def negative_view(image: Image.Image, region: Region, options: ViewOptions) -> Images:
     """The positive view of the image with its masked patches painted over, in both images."""
     return positive_view(masked(image, region, options.mask_fill), region, options)
 

@@ -126,8 +126,7 @@ class LaserGroundedVQA(LaserTool):
             request = self._request(view, question, choices)
             await self._progress(io, "model", view)
             answer = await io.answer(request)
-            cut = [answer.crop_box] if answer.crop_box else []
-            crops = [self.images.add_crop(image, box, thread_id) for box in cut]
+            crops = [self.images.add_crop(image, box, thread_id) for box in answer.crop_boxes]
         await self._progress(io, "done", view)
         upright = answer_in_root(answer, view.place)
         text = answer_content(upright, view.place, crops)

@@ -22,7 +22,7 @@ def answer_in_root(answer: GroundedAnswer, place: Place) -> GroundedAnswer:
         update={
             "image_size": place.root_size,
             "evidence": _evidence_in_root(answer.evidence, place),
-            "crop_box": answer.crop_box and place.to_root(answer.crop_box),
+            "crop_boxes": tuple(place.to_root(box) for box in answer.crop_boxes),
             "localisation": answer.localisation and _map_in_root(answer.localisation, place),
         },
     )
@@ -52,8 +52,9 @@ def answer_content(answer: GroundedAnswer, place: Place, crops: Sequence[str]) -
     }
     if answer.abstained:
         fields["abstained"] = True
-    if answer.crop_box:
-        fields["crop"] = {"image": crops[0], **_box_fields(answer.crop_box, place)}
+    if answer.crop_boxes:
+        pairs = zip(crops, answer.crop_boxes, strict=True)
+        fields["crops"] = [{"image": crop, **_box_fields(box, place)} for crop, box in pairs]
     return _compact(fields)
 
 

@@ -1,12 +1,12 @@
 """Attention from the end of the prompt to its visual tokens, while the model runs as usual.
 
-The language model gets an attention function of ours for the length of a `with` block: stock sdpa,
-plus softmax(q k^T) for the last R positions only, so memory is O(L*H*N), not O(L*H*S^2).
+The language model is given an attention function of ours once, when it is loaded: stock sdpa, and
+inside a `with` block also softmax(q k^T) for the last R positions, so memory is O(L*H*N), not
+O(L*H*S^2). A context variable says what is recorded, so threads do not meet.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,17 +14,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from laser_tools.errors import ModelUnavailable
-from laser_tools.vlm.load import VLM
 
 ATTN_IMPLEMENTATION = "laser_capture"
 
 _SINK: ContextVar[Capture | None] = ContextVar("laser_capture", default=None)
-_SWITCH = threading.Lock()  # two captures at once would restore each other's implementation
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,14 @@ class Places:
     def one_a_row(cls, n: int) -> Places:
         """Each prompt ends its row."""
         return cls([(row, 0) for row in range(n)], (0,))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Attention to the visual tokens, per prompt (L, H, N) in float32."""
+
+    layers: tuple[int, ...]  # the real numbers of the L layers
+    rows: list[Tensor]
 
 
 class Capture:
@@ -68,39 +74,39 @@ class Capture:
         rows = rows.view(batch, heads, *weights.shape[1:], length)
         return (weights[:, None, :, None] @ rows)[:, :, :, 0]
 
-    def rows(self) -> list[Tensor]:
-        """Per prompt, attention (L, H, N) in float32. Raises ModelUnavailable if none came."""
+    def attention(self) -> Attention:
+        """What was recorded. Raises ModelUnavailable if nothing was."""
         if not self.layers:
             raise ModelUnavailable("This model does not compute attention where it can be read.")
-        first = self.layers[min(self.layers)]  # layers may lie on several devices
-        found = torch.stack([self.layers[one].to(first.device) for one in sorted(self.layers)])
-        return [
-            found[:, row, :, branch, visual.to(found.device)]
+        numbers = tuple(sorted(self.layers))
+        device = self.layers[numbers[0]].device  # layers may lie on several devices
+        found = torch.stack([self.layers[number].to(device) for number in numbers])
+        rows = [
+            found[:, row, :, branch, visual.to(device)]
             for (row, branch), visual in zip(self._places.at, self._visual, strict=True)
         ]
+        return Attention(numbers, rows)
+
+
+def install(model: PreTrainedModel) -> None:
+    """Give the language model our attention function. Nothing is recorded outside of `capture`."""
+    model.get_decoder().set_attn_implementation(ATTN_IMPLEMENTATION)
 
 
 @contextmanager
 def capture(
-    vlm: VLM, visual: list[Tensor], weights: Tensor, places: Places | None = None
+    visual: list[Tensor], weights: Tensor, places: Places | None = None
 ) -> Iterator[Capture]:
-    """Record the first forward pass inside the block; the former implementation comes back.
+    """Record the first forward pass that this thread makes inside the block.
 
     `places` may be left out where each row of the batch is one prompt.
-
-    Other threads may run the same model meanwhile: they get plain sdpa and are not recorded.
     """
     sink = Capture(visual, weights, places or Places.one_a_row(len(visual)))
-    decoder = vlm.model.get_decoder()
-    with _SWITCH:
-        before = decoder.config._attn_implementation
-        token = _SINK.set(sink)
-        try:
-            decoder.set_attn_implementation(ATTN_IMPLEMENTATION)
-            yield sink
-        finally:
-            decoder.set_attn_implementation(before)
-            _SINK.reset(token)
+    token = _SINK.set(sink)
+    try:
+        yield sink
+    finally:
+        _SINK.reset(token)
 
 
 def _forward(

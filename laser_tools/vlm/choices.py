@@ -9,7 +9,7 @@ from itertools import takewhile
 from laser_tools.errors import InvalidRequest
 from laser_tools.schema import MAX_NEW_TOKENS
 from laser_tools.vlm.control_tokens import are_all, as_text
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from transformers import (
 from laser_tools.grounding.vat import Margins, VATFusion, margins
 from laser_tools.schema import TokenMargin
 from laser_tools.vlm.choices import Trie
-from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Encoded, pad_id, stop_ids
+from laser_tools.vlm.model import VLM
+from laser_tools.vlm.prompts import pad_id, stop_ids
+from laser_tools.vlm.reading.base import Read
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Limits:
 
 def decode(
     vlm: VLM,
-    encoded: Encoded,
+    read: Read,
     limits: Sequence[Limits],
     fusion: VATFusion | None = None,
     check: Callable[[], None] = lambda: None,
@@ -57,36 +58,36 @@ def decode(
     With `fusion` the batch is [positive rows, negative rows], twice as long as `limits`: the fused
     scores are written to both halves, so both streams advance with the same token (eq. 11).
     """
-    recorder = _Recorder(encoded.length, limits, stop_ids(vlm), fusion, check)
+    recorder = _Recorder(read.length, limits, stop_ids(vlm), fusion, check)
     n_tokens = max(limit.n_tokens for limit in limits)
-    if not encoded.past:
-        ids = _generated(vlm, encoded.inputs, None, n_tokens, recorder)
+    if not read.past:
+        ids = _generated(vlm, read.encoded.inputs, None, n_tokens, recorder)
     else:
-        inputs = _with_first_token(encoded, recorder)
-        ids, cache = inputs["input_ids"], encoded.past_key_values(n_tokens)
+        inputs = _with_first_token(read, recorder)
+        ids, cache = inputs["input_ids"], read.past_key_values(n_tokens)
         if n_tokens > 1 and not recorder.ended(ids):
             ids = _generated(vlm, inputs, cache, n_tokens - 1, recorder)
-    new = ids[: len(limits), encoded.length :]
+    new = ids[: len(limits), read.length :]
     return [_decoded(vlm, new[row], row, recorder, limits[row]) for row in range(len(limits))]
 
 
-def first_margins(vlm: VLM, encoded: Encoded, limits: Sequence[Limits]) -> list[float]:
+def first_margins(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[float]:
     """By how much the first token of each answer would win (logit units).
 
     For the first `len(limits)` rows of a batch that was read to its end.
     """
-    recorder, n = _Recorder(encoded.length, limits, stop_ids(vlm)), len(limits)
-    recorder(encoded.inputs["input_ids"][:n], encoded.next_logits[:n])
+    recorder, n = _Recorder(read.length, limits, stop_ids(vlm)), len(limits)
+    recorder(read.encoded.inputs["input_ids"][:n], read.next_logits[:n])
     margin: list[float] = recorder.steps[0][0].margin.tolist()
     return margin
 
 
-def _with_first_token(encoded: Encoded, recorder: _Recorder) -> dict[str, Tensor]:
+def _with_first_token(read: Read, recorder: _Recorder) -> dict[str, Tensor]:
     """The inputs of `generate` from the second token on: the first follows from the logits."""
     ids, mask, positions = (
-        encoded.inputs[name] for name in ("input_ids", "attention_mask", "position_ids")
+        read.encoded.inputs[name] for name in ("input_ids", "attention_mask", "position_ids")
     )
-    token = recorder(ids, encoded.next_logits).argmax(dim=-1, keepdim=True)
+    token = recorder(ids, read.next_logits).argmax(dim=-1, keepdim=True)
     return {
         "input_ids": torch.cat([ids, token], dim=1),
         "attention_mask": torch.cat([mask, torch.ones_like(token)], dim=1),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
@@ -15,70 +13,21 @@ from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
     PreTrainedModel,
-    ProcessorMixin,
 )
 from transformers.utils import logging
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
 from laser_tools.vlm import ending
-from laser_tools.vlm.control_tokens import control_tokens
-from laser_tools.vlm.families import Family, family_of
 from laser_tools.vlm.load_errors import explained
-from laser_tools.vlm.padding import uncropped
-from laser_tools.vlm.prefix_cache import PrefixCache
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.processors import complete, load_processor
 from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
 from laser_tools.vlm.threads import limit_threads_for
 
 PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
-PREFIX_CACHE_BYTES = 1 << 30  # three images of a 7B model in bfloat16, a thousand of pico's
 WEIGHTS, CALIBRATION = "model.safetensors", "calibration.json"
 PARAMETERS_PER_BYTE = 16  # no quantisation packs half as many
-
-
-@dataclass(frozen=True)
-class VLM:
-    """A vision-language model with what LASER needs to know about it.
-
-    The processor pads left. Of the model's generation config only the special tokens are left:
-    decoding is greedy, and a checkpoint's sampling settings, penalties and cache settings are not
-    applied. `control_tokens` never get into a prompt from a caller's text. `calibration` is None
-    where none was fitted for these weights. Hold `lock` while using the model: some keep the
-    positions of the last request on themselves, and `prefixes`, the images prefilled for earlier
-    requests, are not locked. They take at most `prefix_cache_bytes` on the model's device; with 0
-    nothing is kept between calls.
-    """
-
-    model: PreTrainedModel  # a ...ForConditionalGeneration
-    processor: ProcessorMixin
-    name: str
-    calibration: Calibration | None = None
-    prefix_cache_bytes: int = PREFIX_CACHE_BYTES
-    family: Family = field(init=False)
-    lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
-    prefixes: PrefixCache = field(init=False, repr=False, compare=False)
-    control_tokens: tuple[str, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "family", family_of(self.model.config.model_type))
-        object.__setattr__(self, "prefixes", PrefixCache(self.prefix_cache_bytes))
-        object.__setattr__(self, "control_tokens", control_tokens(self.processor))
-        self.processor.tokenizer.padding_side = "left"
-        if self.family.uncropped:
-            self.processor.image_processor = uncropped(self.processor.image_processor)
-        self.model.generation_config = ending.bare(self.model, self.processor.tokenizer)
-        self.model.eval()
-
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.model.device
-        return device
-
-    def synchronize(self) -> None:
-        """Wait until a GPU has done what it was given; a CPU always has."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 def load_vlm(
@@ -89,7 +38,6 @@ def load_vlm(
     revision: str | None = None,
     device_map: str | dict[str, Any] | None = None,
     quantization_config: object | None = None,
-    verify: bool = True,
 ) -> VLM:
     """The model in the folder `model`, or of that hub id in the local cache, or embedded "pico".
 
@@ -118,8 +66,6 @@ def load_vlm(
         complete(processor, loaded.config)
         vlm = VLM(loaded if placement else loaded.to(target), processor, name, calibration)
     limit_threads_for(vlm.model)
-    if verify:
-        _refuse_unfit(vlm)
     return vlm
 
 
@@ -199,25 +145,6 @@ def _refuse_oversized(folder: Path, name: str) -> None:
             f"The config.json of '{name}' describes a model of {described:,} parameters, and its "
             f"weights are {held:,} bytes: it lost its sizes, or they are not all there. Fetch the "
             "model again."
-        )
-
-
-def _refuse_unfit(vlm: VLM) -> None:
-    """Raise ModelUnavailable if a listed `vlm` cannot be asked, or what is guessed about an
-    unlisted one does not hold."""
-    from laser_tools.doctor.checks import examine  # these stand above this module
-    from laser_tools.vlm.trial import try_out
-
-    if vlm.family.listed:
-        with explained(f"The model '{vlm.name}' cannot be asked about an image"):
-            try_out(vlm)
-        return
-    failed = [check for check in examine(vlm) if check.verdict == "fail"]
-    if failed:
-        raise ModelUnavailable(
-            f"Models of type '{vlm.model.config.model_type}' are not listed, and '{vlm.name}' does "
-            f"not pass the check of {failed[0].name}: {failed[0].finding} "
-            "'laser-tools doctor' says more."
         )
 
 

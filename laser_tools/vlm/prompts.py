@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.schema import MAX_QUESTION_TOKENS
 from laser_tools.vlm.control_tokens import as_text
 from laser_tools.vlm.families import PromptRule
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout
-from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix_cache import Segment
-from laser_tools.vlm.prefix_layers import key_values
+from laser_tools.vlm.model import VLM
 
 
 @dataclass(frozen=True)
@@ -35,18 +33,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A left-padded batch, on the model's device.
-
-    Where it has been read to its end, `past` holds, per row, its images and the text behind them,
-    and `logits` (B, V) is what follows. Else a pass is over all of `inputs`.
-    """
+    """Prompts as a left-padded batch of model inputs, on the model's device."""
 
     prompts: tuple[Prompt, ...]
     texts: tuple[str, ...]  # rendered prompts, image placeholders not yet expanded
     inputs: dict[str, Tensor]  # what `generate` takes; input_ids is (B, S)
     image_inputs: dict[str, Tensor]  # what the processor says of the images, e.g. their grids
-    past: tuple[tuple[Segment, ...], ...] = ()
-    logits: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -55,17 +47,6 @@ class Encoded:
     def length(self) -> int:
         """S, the padded prompt length in tokens."""
         return self.inputs["input_ids"].shape[1]
-
-    @property
-    def next_logits(self) -> Tensor:
-        """(B, V). Raises RuntimeError if the batch has not been read to its end."""
-        if self.logits is None:
-            raise RuntimeError("A prompt that was not read to its end has no next token yet.")
-        return self.logits
-
-    def past_key_values(self, max_new_tokens: int) -> DynamicCache:
-        """A cache of what has been read, with room for `max_new_tokens`."""
-        return key_values(self.past, max_new_tokens)
 
 
 def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:

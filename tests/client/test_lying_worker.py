@@ -65,7 +65,10 @@ def test_a_confidence_that_is_none(engine: ColourEngine, confidence: float) -> N
 @pytest.mark.parametrize("box", OUTSIDE)
 def test_boxes_outside_the_image(engine: ColourEngine, box: Box) -> None:
     found = (Evidence(box=box, score=0.5),)
-    crop, evidence = lying(engine, crop_box=box), lying(engine, evidence=found, crop_boxes=(box,))
+    crop, evidence = (
+        lying(engine, crop_boxes=(box,)),
+        lying(engine, evidence=found, crop_boxes=(box,)),
+    )
     for handle in (crop, evidence):
         with refused("a box lies outside", handle) as client:
             client.answer([ask()])
@@ -98,7 +101,7 @@ def test_more_places_than_asked_for_or_without_crops(engine: ColourEngine) -> No
         client.zoom([look()])
 
 
-@pytest.mark.parametrize("lie", [{"confidence": math.nan}, {"crop_box": OUTSIDE[0]}])
+@pytest.mark.parametrize("lie", [{"confidence": math.nan}, {"crop_boxes": (OUTSIDE[0],)}])
 def test_the_planner_is_told_to_leave_it(engine: ColourEngine, lie: dict[str, object]) -> None:
     with over(lying(engine, **lie)) as client:
         toolkit = LaserToolkit(engine=client)

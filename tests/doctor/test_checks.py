@@ -16,7 +16,8 @@ from laser_tools.schema import TokenMargin
 from laser_tools.vlm.decode import Decoded
 from laser_tools.vlm.families import FAMILIES, UNLISTED, one_by_one
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, one_grid
-from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.load import load_vlm
+from laser_tools.vlm.model import VLM
 from tests.toy_families import TOY_FAMILIES, toy_llava_next, toy_qwen2_vl
 from tests.toys import toy_llava, toy_qwen
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from tokenizers import normalizers
 
-from laser_tools.engine.local import METHODS, LocalEngine
+from laser_tools.engine.local import LocalEngine
 from laser_tools.errors import InvalidRequest, ModelUnavailable, TooLarge
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.grounding.confidence import Calibration, Logistic
-from laser_tools.methods import plain
-from laser_tools.options import LaserOptions
+from laser_tools.methods import METHODS, plain
+from laser_tools.methods.base import Method
+from laser_tools.options import LaserOptions, PromptOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest
-from laser_tools.stop import ShouldStop
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.call import ModelCall
 from tests.toys import picture, toy_llava, toy_qwen
 
 
@@ -124,18 +124,15 @@ def test_threads_take_turns_on_the_model(monkeypatch: pytest.MonkeyPatch) -> Non
     inside, most = list[int](), list[int]()
 
     def slow(
-        vlm: VLM,
-        asked: Sequence[AnswerRequest],
-        options: LaserOptions,
-        should_stop: ShouldStop,
+        call: ModelCall, requests: Sequence[AnswerRequest], options: PromptOptions
     ) -> list[GroundedAnswer]:
         inside.append(1)
         most.append(len(inside))
         sleep(0.01)
         inside.pop()
-        return plain.answer(vlm, asked, options, should_stop)
+        return plain.answer(call, requests, options)
 
-    monkeypatch.setitem(METHODS, "plain", slow)
+    monkeypatch.setitem(METHODS, "plain", Method(slow, PromptOptions))
     engines = [LocalEngine(toy_llava()), LocalEngine(toy_llava(), LaserOptions(alpha=0.5))] * 3
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda engine: engine.answer([request(method="plain")]), engines))
@@ -167,18 +164,15 @@ def runs_out_of_memory(
     sizes = list[int]()
 
     def tight(
-        vlm: VLM,
-        asked: Sequence[AnswerRequest],
-        options: LaserOptions,
-        should_stop: ShouldStop,
+        call: ModelCall, requests: Sequence[AnswerRequest], options: PromptOptions
     ) -> list[GroundedAnswer]:
-        sizes.append(len(asked))
-        answers = plain.answer(vlm, asked, options, should_stop)
-        if len(asked) > fits or any(one.question == huge for one in asked):
+        sizes.append(len(requests))
+        answers = plain.answer(call, requests, options)
+        if len(requests) > fits or any(asked.question == huge for asked in requests):
             fail()
         return answers
 
-    monkeypatch.setitem(METHODS, "plain", tight)
+    monkeypatch.setitem(METHODS, "plain", Method(tight, PromptOptions))
     return sizes
 
 

@@ -243,7 +243,7 @@ def test_answers_of_a_model_are_those_of_direct_calls() -> None:
         assert queue.numbers().batch_sizes == (3,)
     for answer, one in zip(answers, asked, strict=True):
         (direct,) = local.answer([one])
-        assert (answer.answer, answer.crop_box) == (direct.answer, direct.crop_box)
+        assert (answer.answer, answer.crop_boxes) == (direct.answer, direct.crop_boxes)
     with QueuedEngine(local, max_wait_ms=0) as queue:
         assert queue.zoom([wanted])[0].crop_boxes == local.zoom([wanted])[0].crop_boxes
         with pytest.raises(DeadlineExceeded):

@@ -94,7 +94,7 @@ def _place(right: bool, options: LaserOptions) -> dict[str, object]:
     layer = 2 if options.layer == "vaq" else int(options.layer)
     box = TRUE_BOX if right else Box(x0=0, y0=32, x1=32, y1=64)
     return {
-        "crop_box": box,
+        "crop_boxes": (box,),
         "evidence": (Evidence(box=box, score=0.5),),
         "localisation": Localisation(
             layer_idx=layer,

@@ -12,8 +12,9 @@ from laser_tools.evaluation.speed import budget
 from laser_tools.evaluation.speed.bench import Setup
 from laser_tools.evaluation.speed.memory import free_bytes
 from laser_tools.evaluation.speed.report import SpeedReport, summary
-from laser_tools.evaluation.speed.slow_arms import scene
+from laser_tools.evaluation.speed.scene import scene
 from laser_tools.options import LaserOptions
+from tests.oracle import slow_arms
 from tests.toys import picture, toy_qwen
 
 
@@ -41,10 +42,9 @@ def test_whole_attention_matrices_are_estimated_before_they_are_made(
     expected = 4 * (3 + 2) * one.n_visual**2 * 4  # heads x (layers + 2) x S x S x float32
     assert budget.eager_bytes(one) == expected
     monkeypatch.setattr(budget, "free_bytes", lambda device: expected)
-    assert budget.too_large("naive", one) == ""
+    assert budget.too_large(one) == ""
     monkeypatch.setattr(budget, "free_bytes", lambda device: expected - 1)
-    assert "visual tokens needs about" in budget.too_large("naive", one)
-    assert budget.too_large("verify", one) == ""
+    assert "visual tokens needs about" in budget.too_large(one)
 
 
 def test_free_memory_is_that_of_the_machine(
@@ -54,6 +54,11 @@ def test_free_memory_is_that_of_the_machine(
     meminfo.write_text("MemTotal: 2048 kB\nMemFree: 512 kB\nMemAvailable:    1024 kB\n")
     monkeypatch.setattr("laser_tools.evaluation.speed.memory.MEMINFO", meminfo)
     assert free_bytes(torch.device("cpu")) == 2**20
+
+
+@pytest.fixture(autouse=True)
+def _slow_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "SLOW_ARMS", {**speed.SLOW_ARMS, **slow_arms.ARMS})
 
 
 def measured(setup: Setup) -> SpeedReport:

@@ -17,7 +17,7 @@ from laser_tools.schema import (
     Localisation,
     TokenMargin,
 )
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from tests.toys import picture, toy_llava, toy_qwen
 
 BOX, ELSEWHERE = Box(x0=1, y0=2, x1=5, y1=6), Box(x0=1, y0=2, x1=5, y1=7)
@@ -31,7 +31,7 @@ ANSWER = GroundedAnswer(
     model="pico",
     image_size=(8, 8),
     evidence=(Evidence(box=BOX, score=1.0),),
-    crop_box=BOX,
+    crop_boxes=(BOX,),
     localisation=MAP,
     margins=(MARGIN,),
 )
@@ -46,8 +46,8 @@ ANSWER = GroundedAnswer(
         ("confidence", 0.89),
         ("confidence", None),
         ("confidence", math.nan),
-        ("crop_box", ELSEWHERE),
-        ("crop_box", None),
+        ("crop_boxes", (ELSEWHERE,)),
+        ("crop_boxes", ()),
         ("evidence", (Evidence(box=ELSEWHERE, score=1.0),)),
         ("evidence", ()),
         ("localisation", MAP.model_copy(update={"layer_idx": 1})),

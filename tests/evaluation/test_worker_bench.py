@@ -64,7 +64,7 @@ def refusal(status: int, code: str) -> Reply:
 def answer(**fields: object) -> Reply:
     said: dict[str, object] = {
         "answer": "red", "abstained": False, "route": "zoom", "method": "laser",
-        "image_size": [9, 9], "crop_box": None, "evidence": [], "timings_s": {"total": 1.0},
+        "image_size": [9, 9], "crop_boxes": [], "evidence": [], "timings_s": {"total": 1.0},
         "prefix_hits": 0, "confidence": 0.9,
     }  # fmt: skip
     return Reply(200, 0.01, json.dumps({**said, **fields}).encode())
@@ -174,7 +174,7 @@ async def test_which_requests_are_lost(replies: Sequence[Reply], status: int) ->
 
 @pytest.mark.parametrize(
     "change",
-    [{"answer": "blue"}, {"route": "plain"}, {"crop_box": {"x0": 0}}, {"confidence": 0.89}],
+    [{"answer": "blue"}, {"route": "plain"}, {"crop_boxes": [{"x0": 0}]}, {"confidence": 0.89}],
 )
 def test_another_answer_is_seen(change: dict[str, object]) -> None:
     assert not answer(**change).says_the_same(answer())

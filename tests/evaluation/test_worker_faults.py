@@ -14,9 +14,9 @@ from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
 from laser_tools.evaluation.worker.faulty import KINDS, FaultyClock, FaultyEngine
 from laser_tools.evaluation.worker.setting import STAGES
-from laser_tools.methods.clock import STAGES as CLOCK_STAGES
 from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
+from laser_tools.vlm.stages import STAGES as CLOCK_STAGES
 from laser_tools.worker.backends.watch import is_device_fault, is_out_of_memory
 from laser_tools.worker.http.record import logger
 from tests.gated import asked
@@ -31,7 +31,7 @@ class Staged(Engine):
     def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
         clock = FaultyClock(len(requests))
         for stage in STAGES:
-            with clock.of(range(len(requests)))(stage):
+            with clock.stage(stage, range(len(requests))):
                 pass
         self.asked += [asked(request) for request in requests]
         return []

@@ -14,7 +14,7 @@ from laser_tools.errors import Cancelled, InvalidRequest
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.options import PAPER, LaserOptions, Negative
 from laser_tools.schema import AnswerRequest, ZoomRequest
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from tests.toys import picture, toy_llava, toy_qwen
 
 TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])

@@ -9,7 +9,7 @@ from laser_tools.evaluation.same_answer import differences
 from laser_tools.methods.laser import zoom_question
 from laser_tools.options import PAPER, LaserOptions
 from laser_tools.schema import AnswerRequest, Box, ZoomRequest
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from tests.toys import picture, toy_llava, toy_qwen
 
 TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
@@ -57,7 +57,7 @@ def test_an_answer_is_complete_and_inside_the_image(
         requests(), LocalEngine(toy(), options).answer(requests()), strict=True
     ):
         width, height = request.image.size
-        boxes = [e.box for e in answer.evidence] + ([answer.crop_box] if answer.crop_box else [])
+        boxes = [e.box for e in answer.evidence] + [*answer.crop_boxes]
         assert all(box.x1 <= width and box.y1 <= height for box in boxes)
         assert answer.image_size == (width, height)
         assert answer.method == request.method
@@ -88,7 +88,7 @@ def test_the_gates_choose_the_route() -> None:
         (answer,) = LocalEngine(toy_llava(), options).answer([request])
         assert answer.route == route
         assert answer.evidence
-        assert (answer.crop_box is None) == (route == "direct")
+        assert (not answer.crop_boxes) == (route == "direct")
         assert all((m.vat_margin is not None) == (route == "verify") for m in answer.margins)
         assert all(answer.timings_s[stage] > 0 for stage in ("encode", "attend", "crop", "decode"))
         if route == "direct":
@@ -118,7 +118,7 @@ def test_where_the_query_changes_nothing_the_whole_image_answers(
     engine = LocalEngine(toy_llava())
     (answer,) = engine.answer([request])
     (plain,) = engine.answer([request.model_copy(update={"method": "plain"})])
-    assert (answer.route, answer.evidence, answer.crop_box) == ("direct", (), None)
+    assert (answer.route, answer.evidence, answer.crop_boxes) == ("direct", (), ())
     assert answer.answer == plain.answer
     (found,) = engine.zoom([ZoomRequest(image=picture(), what="star", n_regions=2)])
     assert (found.evidence, found.crop_boxes) == ((), ())

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from laser_tools.grounding.contrast import contrastive_attention
-from laser_tools.methods.localise import localise, query_prompts, readout_weights
+from laser_tools.methods.base import query_prompts
+from laser_tools.methods.localise import localise
 from laser_tools.options import LaserOptions
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import encode
+from laser_tools.vlm.reading.base import readout_weights
 from tests.toys import picture, toy_llava, toy_qwen
 
 TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
@@ -56,7 +58,7 @@ def test_the_map_and_the_raw_rows_share_a_grid(toy: Callable[[], VLM]) -> None:
 def test_the_question_readout_weighs_exactly_the_questions_tokens(toy: Callable[[], VLM]) -> None:
     vlm, options = toy(), LaserOptions(readout="question", answer_instruction="answer one word")
     encoded = encode(vlm, query_prompts(IMAGES, QUESTIONS, options))
-    weights = readout_weights(vlm, encoded, options)
+    weights = readout_weights(vlm, encoded.prompts, encoded.texts, options.readout)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
     for row, question in enumerate(QUESTIONS):
         last = encoded.inputs["input_ids"][row, -weights.shape[1] :]

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from laser_tools.engine import LocalEngine
-from laser_tools.evaluation import naive
 from laser_tools.methods.localise import localise
 from laser_tools.options import PAPER, BoxRule, View
 from laser_tools.schema import AnswerRequest
-from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.load import load_vlm
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, encode, token_layout, visual_positions
+from tests.oracle import naive_laser as naive
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_llava, toy_qwen
 
@@ -67,7 +68,7 @@ def check(model: Callable[[], VLM], view: View, box_rule: BoxRule) -> None:
         torch.testing.assert_close(seen.vaq, slow.seen.vaq, atol=1e-4, rtol=0, check_dtype=False)
         torch.testing.assert_close(seen.map, slow.seen.heat, atol=1e-4, rtol=0, check_dtype=False)
         assert seen.layer_idx == slow.seen.layer_idx
-        assert answer.crop_box == slow.seen.crop
+        assert answer.crop_boxes == (slow.seen.crop,)
         text = vlm.processor.tokenizer.decode(slow.tokens, skip_special_tokens=True).strip()
         assert answer.answer == text
         n = len(slow.tokens)

@@ -64,7 +64,7 @@ class ColourEngine(Engine):
             model="fake",
             image_size=request.image.size,
             evidence=(Evidence(box=box, score=0.75),),
-            crop_box=half_size_crop(box, request.image.size),
+            crop_boxes=(half_size_crop(box, request.image.size),),
             localisation=_localisation(request.image.size),
             margins=(margin,),
             timings_s={"total": 0.25},

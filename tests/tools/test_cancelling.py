@@ -16,18 +16,19 @@ from langchain.agents import create_agent
 from laser_tools.client import WorkerClient
 from laser_tools.engine import LocalEngine
 from laser_tools.engine import lazy as lazy_engine
-from laser_tools.engine import local as engine_module
 from laser_tools.engine.lazy import LazyEngine
 from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import Cancelled
 from laser_tools.images.store import ImageStore
+from laser_tools.methods import METHODS
+from laser_tools.methods.base import Method
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never
 from laser_tools.tools import LaserToolkit
 from laser_tools.tools.io import AsyncIO, SyncIO, run_sync
 from laser_tools.tools.planner import ScriptedPlanner
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.call import ModelCall
 from laser_tools.worker.backends.local import LocalBackend
 from laser_tools.worker.http.app import create_app
 from tests.gated import GatedEngine, ask
@@ -119,11 +120,11 @@ async def test_a_local_engine_stops(watched: Watched, monkeypatch: pytest.Monkey
     """The engine's own way: its lock is free again, and the next call is served."""
 
     def method(
-        vlm: VLM, requests: Sequence[AnswerRequest], options: LaserOptions, should_stop: ShouldStop
+        call: ModelCall, requests: Sequence[AnswerRequest], options: LaserOptions
     ) -> list[GroundedAnswer]:
-        return watched.answer(requests, should_stop)
+        return watched.answer(requests, call.should_stop)
 
-    monkeypatch.setitem(engine_module.SERVED, "laser", method)
+    monkeypatch.setitem(METHODS, "laser", Method(method, LaserOptions))
     engine = LocalEngine(toy_llava())
     await cancelled(engine.aanswer(ask("slow")), watched.entered)
     await until(lambda: watched.stopped == 1)

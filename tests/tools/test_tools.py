@@ -52,11 +52,13 @@ def test_answer_content(toolkit: LaserToolkit) -> None:
         "evidence": [
             {"box": [600, 100, 640, 150], "box_01": [0.75, 0.25, 0.8, 0.375], "score": 0.75},
         ],
-        "crop": {
-            "image": "img_1.c1",
-            "box": [400, 25, 800, 225],
-            "box_01": [0.5, 0.0625, 1, 0.5625],
-        },
+        "crops": [
+            {
+                "image": "img_1.c1",
+                "box": [400, 25, 800, 225],
+                "box_01": [0.5, 0.0625, 1, 0.5625],
+            },
+        ],
         "frame": "[x0,y0,x1,y1] px of upright img_1 (800x400); box_01 the same in 0-1",
     }
 

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Thread
+from threading import Barrier, Thread
 
 import pytest
 import torch
 from torch import Tensor
 
 from laser_tools.errors import ModelUnavailable
-from laser_tools.vlm.capture import Capture, attention_rows, capture
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.capture import ATTN_IMPLEMENTATION, Capture, attention_rows, capture
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
 from tests.toys import picture, toy_llava, toy_qwen
 
@@ -31,7 +32,7 @@ def batch(vlm: VLM) -> Encoded:
 @contextmanager
 def recording(vlm: VLM, encoded: Encoded) -> Iterator[Capture]:
     weights = torch.full((len(encoded), N_LAST), 1.0 / N_LAST)
-    with capture(vlm, visual_positions(vlm, encoded), weights) as sink:
+    with capture(visual_positions(vlm, encoded), weights) as sink:
         yield sink
 
 
@@ -74,7 +75,7 @@ def test_rows_equal_eager_attention(toy: Callable[[], VLM]) -> None:
         full = torch.stack(eager(**encoded.inputs, output_attentions=True).attentions)
     for row, visual in enumerate(visual_positions(vlm, encoded)):
         expected = full[:, row, :, -N_LAST:].mean(dim=2)[:, :, visual]
-        torch.testing.assert_close(sink.rows()[row], expected, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(sink.attention().rows[row], expected, atol=1e-6, rtol=1e-4)
 
 
 def test_a_mask_may_be_absent_boolean_or_additive() -> None:
@@ -91,24 +92,41 @@ def test_a_mask_may_be_absent_boolean_or_additive() -> None:
 
 
 @TOYS
-def test_the_implementation_is_restored_also_when_forward_raises(toy: Callable[[], VLM]) -> None:
+def test_recording_ends_with_its_block_also_when_forward_raises(toy: Callable[[], VLM]) -> None:
     vlm = toy()
     encoded = batch(vlm)
-    before = implementation(vlm)
     hooks = n_hooks(vlm)
     failing = vlm.model.get_decoder().layers[1].mlp.register_forward_pre_hook(_fail)
     try:
-        with pytest.raises(RuntimeError, match="half-way"), recording(vlm, encoded):
+        with pytest.raises(RuntimeError, match="half-way"), recording(vlm, encoded) as sink:
             logits(vlm, encoded)
     finally:
         failing.remove()
-    assert implementation(vlm) == before
+    recorded = set(sink.layers)
+    logits(vlm, encoded)
+    assert set(sink.layers) == recorded == {0, 1}
     assert n_hooks(vlm) == hooks
-    with recording(vlm, encoded) as sink:  # and nothing is left locked
-        assert implementation(vlm) != before
+    assert implementation(vlm) == ATTN_IMPLEMENTATION
+    with recording(vlm, encoded) as sink:
         logits(vlm, encoded)
-    assert sink.rows()
-    assert implementation(vlm) == before
+    assert sink.attention().layers == tuple(range(len(vlm.model.get_decoder().layers)))
+
+
+def test_two_threads_record_at_the_same_time() -> None:
+    """Each waits inside its block until the other is inside its own."""
+    vlm = toy_llava()
+    encoded, both_inside = batch(vlm), Barrier(2, timeout=30)
+
+    def record(_: int) -> list[Tensor]:
+        with recording(vlm, encoded) as sink:
+            both_inside.wait()
+            logits(vlm, encoded)
+        return sink.attention().rows
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(record, range(2))
+    for first, second in zip(one, other, strict=True):
+        torch.testing.assert_close(first, second)
 
 
 def _fail(*_: object) -> None:
@@ -120,9 +138,9 @@ def test_only_the_first_pass_is_recorded() -> None:
     encoded = batch(vlm)
     with recording(vlm, encoded) as sink:
         logits(vlm, encoded)
-        first = [row.clone() for row in sink.rows()]
+        first = [row.clone() for row in sink.attention().rows]
         logits(vlm, encode(vlm, [Prompt((picture(seed=3),), "describe image")]))
-    assert all(torch.equal(a, b) for a, b in zip(first, sink.rows(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first, sink.attention().rows, strict=True))
 
 
 def test_another_thread_is_not_recorded() -> None:
@@ -140,4 +158,4 @@ def test_a_model_that_hides_its_attention_is_refused() -> None:
     with recording(vlm, batch(vlm)) as sink:
         pass
     with pytest.raises(ModelUnavailable, match="attention"):
-        sink.rows()
+        sink.attention()

@@ -13,7 +13,7 @@ from laser_tools.methods.laser import zoom_question
 from laser_tools.options import LaserOptions
 from laser_tools.vlm.choices import choice_trie
 from laser_tools.vlm.families import FAMILIES
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, encode, tail_text
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture

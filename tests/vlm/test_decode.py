@@ -9,8 +9,9 @@ import torch
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.vlm.choices import choice_trie
 from laser_tools.vlm.decode import Decoded, Limits, decode
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, encode, tail_text
+from laser_tools.vlm.reading.base import Read
 from tests.toys import picture, toy_llava, toy_qwen
 
 TOYS = pytest.mark.parametrize("toy", [toy_llava, toy_qwen])
@@ -34,14 +35,14 @@ def test_one_stream_is_plain_greedy(toy: Callable[[], VLM]) -> None:
     expected = vlm.processor.tokenizer.batch_decode(
         ids[:, encoded.length :], skip_special_tokens=True
     )
-    assert texts(decode(vlm, encoded, LIMITS)) == expected
+    assert texts(decode(vlm, Read(encoded), LIMITS)) == expected
 
 
 @TOYS
 def test_equal_streams_are_greedy_token_for_token(toy: Callable[[], VLM]) -> None:
     vlm = toy()
-    single = decode(vlm, encode(vlm, PROMPTS), LIMITS)
-    double = decode(vlm, encode(vlm, PROMPTS * 2), LIMITS, VATFusion(alpha=2.0))
+    single = decode(vlm, Read(encode(vlm, PROMPTS)), LIMITS)
+    double = decode(vlm, Read(encode(vlm, PROMPTS * 2)), LIMITS, VATFusion(alpha=2.0))
     for one, two in zip(single, double, strict=True):
         assert [m.token for m in one.margins] == [m.token for m in two.margins]
         assert [m.margin for m in two.margins] == pytest.approx(
@@ -54,8 +55,8 @@ def test_equal_streams_are_greedy_token_for_token(toy: Callable[[], VLM]) -> Non
 @TOYS
 def test_a_batch_equals_its_single_rows(toy: Callable[[], VLM]) -> None:
     vlm = toy()
-    together = decode(vlm, encode(vlm, PROMPTS), LIMITS)
-    alone = [decode(vlm, encode(vlm, [prompt]), [Limits(5)])[0] for prompt in PROMPTS]
+    together = decode(vlm, Read(encode(vlm, PROMPTS)), LIMITS)
+    alone = [decode(vlm, Read(encode(vlm, [prompt])), [Limits(5)])[0] for prompt in PROMPTS]
     assert texts(together) == texts(alone)
     for one, other in zip(together, alone, strict=True):
         assert [m.margin for m in one.margins] == pytest.approx(
@@ -69,7 +70,7 @@ def test_margins_are_those_of_the_first_logits() -> None:
     with torch.no_grad():
         logits = vlm.model(**encoded.inputs).logits[:, -1]
     top = logits.topk(2).values
-    found = [one.margins[0] for one in decode(vlm, encoded, LIMITS)]
+    found = [one.margins[0] for one in decode(vlm, Read(encoded), LIMITS)]
     assert [m.margin for m in found] == pytest.approx((top[:, 0] - top[:, 1]).tolist(), abs=1e-4)
     best = logits.softmax(-1).max(-1).values.tolist()
     assert [m.probability for m in found] == pytest.approx(best, abs=1e-5)
@@ -78,8 +79,8 @@ def test_margins_are_those_of_the_first_logits() -> None:
 @TOYS
 def test_every_row_has_its_own_length(toy: Callable[[], VLM]) -> None:
     vlm = toy()
-    decoded = decode(vlm, encode(vlm, PROMPTS), [Limits(1), Limits(4), Limits(2)])
-    longest = decode(vlm, encode(vlm, PROMPTS), LIMITS)
+    decoded = decode(vlm, Read(encode(vlm, PROMPTS)), [Limits(1), Limits(4), Limits(2)])
+    longest = decode(vlm, Read(encode(vlm, PROMPTS)), LIMITS)
     assert [len(one.margins) for one in decoded] == [1, 4, 2]
     for one, whole, n in zip(decoded, longest, (1, 4, 2), strict=True):
         assert [m.token for m in one.margins] == [m.token for m in whole.margins][:n]
@@ -93,7 +94,7 @@ def test_choices_hold_the_answer(toy: Callable[[], VLM], fusion: VATFusion | Non
     prompts = PROMPTS if fusion is None else PROMPTS + PROMPTS[::-1]
     encoded = encode(vlm, prompts)
     trie = choice_trie(vlm, tail_text(vlm, encoded.texts[0]), choices)
-    decoded = decode(vlm, encoded, [Limits(1, trie), Limits(1), Limits(1, trie)], fusion)
+    decoded = decode(vlm, Read(encoded), [Limits(1, trie), Limits(1), Limits(1, trie)], fusion)
     assert {decoded[0].text, decoded[2].text} <= set(choices)
     assert all(isfinite(m.margin) for one in decoded for m in one.margins)
 
@@ -102,7 +103,7 @@ def test_forced_tokens_carry_no_margin() -> None:
     vlm = toy_llava()
     encoded = encode(vlm, PROMPTS[:1])
     trie = choice_trie(vlm, tail_text(vlm, encoded.texts[0]), ("red star image", "red star word"))
-    (decoded,) = decode(vlm, encoded, [Limits(16, trie)])
+    (decoded,) = decode(vlm, Read(encoded), [Limits(16, trie)])
     assert [m.token for m in decoded.margins] in (["image"], ["word"])
 
 
@@ -116,7 +117,7 @@ def test_where_a_choice_begins_another_its_end_is_decided(fusion: VATFusion | No
     margins = {}
     for longer in ("red star", "red circle", "red describe"):
         trie = choice_trie(vlm, tail, ("red", longer))
-        (decoded,) = decode(vlm, encoded, [Limits(16, trie)], fusion)
+        (decoded,) = decode(vlm, Read(encoded), [Limits(16, trie)], fusion)
         assert decoded.text in ("red", longer)
         (margin,) = decoded.margins
         assert margin.token == ("</s>" if decoded.text == "red" else longer.split()[1])
@@ -129,8 +130,9 @@ def test_where_a_choice_begins_another_its_end_is_decided(fusion: VATFusion | No
 def test_the_streams_advance_together_and_the_cut_off_is_kept() -> None:
     vlm = toy_llava()
     negative = tuple(Prompt((picture(seed=9),), prompt.question) for prompt in PROMPTS)
-    free = decode(vlm, encode(vlm, PROMPTS + negative), LIMITS, VATFusion(alpha=30.0))
-    held = decode(vlm, encode(vlm, PROMPTS + negative), LIMITS, VATFusion(alpha=30.0, beta=1.0))
-    greedy = decode(vlm, encode(vlm, PROMPTS), LIMITS)
+    both = Read(encode(vlm, PROMPTS + negative))
+    free = decode(vlm, both, LIMITS, VATFusion(alpha=30.0))
+    held = decode(vlm, both, LIMITS, VATFusion(alpha=30.0, beta=1.0))
+    greedy = decode(vlm, Read(encode(vlm, PROMPTS)), LIMITS)
     assert texts(held) == texts(greedy)  # beta 1 leaves only the positive stream's best token
     assert texts(free) != texts(greedy)

@@ -14,14 +14,15 @@ from transformers import CLIPImageProcessorPil
 from laser_tools.doctor.probes import planted
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box, find_region
-from laser_tools.methods.localise import localise, readout_weights
+from laser_tools.methods.localise import localise
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
 from laser_tools.vlm.capture import capture
 from laser_tools.vlm.families import FAMILIES, UNLISTED, family_of
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, by_guess, one_grid
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
+from laser_tools.vlm.reading.base import readout_weights
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_qwen
 
@@ -110,7 +111,7 @@ def test_capture_restores_everything_also_when_forward_raises(family: str) -> No
     try:
         with (
             pytest.raises(RuntimeError, match="half-way"),
-            capture(vlm, visual_positions(vlm, encoded), torch.ones(1, 1)),
+            capture(visual_positions(vlm, encoded), torch.ones(1, 1)),
         ):
             vlm.model(**encoded.inputs)
     finally:
@@ -126,7 +127,7 @@ def _fail(*_: object) -> None:
 def test_the_question_is_found_from_the_end_of_every_prompt(family: str) -> None:
     vlm, options = TOY_FAMILIES[family](), LaserOptions(readout="question")
     encoded = encode(vlm, [Prompt((picture(),), "what colour is the star?")])
-    weights = readout_weights(vlm, encoded, options)
+    weights = readout_weights(vlm, encoded.prompts, encoded.texts, options.readout)
     last = encoded.inputs["input_ids"][0, -weights.shape[1] :]
     assert vlm.processor.tokenizer.decode(last[weights[0] > 0]) == "what colour is the star ?"
 

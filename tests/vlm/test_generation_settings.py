@@ -13,7 +13,8 @@ from laser_tools.doctor.checks import decoding
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import ModelUnavailable
 from laser_tools.schema import AnswerRequest
-from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.load import load_vlm
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import stop_ids
 from tests.toys import picture, toy_llava
 

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
 from laser_tools.doctor.checks import examine
+from laser_tools.doctor.trial import try_out
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
@@ -22,7 +23,6 @@ from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.families import FAMILIES
 from laser_tools.vlm.load import load_vlm, model_hash
 from laser_tools.vlm.snapshot import find_snapshot
-from laser_tools.vlm.trial import try_out
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_llava, toy_qwen
 
@@ -183,7 +183,7 @@ def test_an_old_llava_folder_counts_its_image_tokens_as_a_new_one(
     old = load_vlm(folder, device="cpu")
     request = AnswerRequest(image=picture(), question="where is the star?", max_new_tokens=4)
     (expected,), (found,) = LocalEngine(new).answer([request]), LocalEngine(old).answer([request])
-    assert (found.answer, found.crop_box) == (expected.answer, expected.crop_box)
+    assert (found.answer, found.crop_boxes) == (expected.answer, expected.crop_boxes)
 
 
 def test_a_folder_whose_files_do_not_fit_each_other_is_refused_when_it_is_loaded(
@@ -191,8 +191,8 @@ def test_a_folder_whose_files_do_not_fit_each_other_is_refused_when_it_is_loaded
 ) -> None:
     edit(folder / "processor_config.json", patch_size=12)
     with pytest.raises(ModelUnavailable, match="cannot be asked about an image"):
-        load_vlm(folder, device="cpu")
-    assert load_vlm(folder, device="cpu", verify=False).name == "toy"
+        LocalEngine.from_pretrained(folder, device="cpu")
+    assert load_vlm(folder, device="cpu").name == "toy"
 
 
 def test_the_first_question_shows_what_only_odd_sizes_do() -> None:
@@ -356,8 +356,8 @@ def test_an_unlisted_family_that_does_not_pass_is_refused_with_what_failed(
     folder = saved("llava_next", tmp_path)
     monkeypatch.delitem(FAMILIES, "llava_next")  # an overview and tiles are no square grid
     with pytest.raises(ModelUnavailable, match=r"not listed.*check of layout.*do not form"):
-        load_vlm(folder, device="cpu")
-    assert load_vlm(folder, device="cpu", verify=False).name == "llava_next"
+        LocalEngine.from_pretrained(folder, device="cpu")
+    assert load_vlm(folder, device="cpu").name == "llava_next"
 
 
 def test_a_device_map_is_passed_through(folder: Path) -> None:

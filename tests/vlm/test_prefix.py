@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 
@@ -14,16 +14,18 @@ from laser_tools.errors import Cancelled
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.grounding.regions import Region
 from laser_tools.grounding.vat import VATFusion
-from laser_tools.methods.hide import hidden_tokens, read_blind
-from laser_tools.methods.localise import read_attention
+from laser_tools.methods.masking import blind_to
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
+from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.decode import Limits, decode
-from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import chosen, pack, read, run
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, token_layout, visual_positions
-from laser_tools.vlm.rows import tokenised
-from laser_tools.vlm.session import Session
+from laser_tools.vlm.reading import read, reader_of
+from laser_tools.vlm.reading.base import Hide, Read
+from laser_tools.vlm.reading.hiding import hidden_tokens
+from laser_tools.vlm.reading.shared import build_batch, forward
+from laser_tools.vlm.reading.tokenised import tokenised
 from tests.toy_families import (
     toy_idefics3,
     toy_internvl,
@@ -61,11 +63,17 @@ def unsharing(vlm: VLM) -> VLM:
 
 @torch.no_grad()
 def logits(vlm: VLM, encoded: Encoded) -> Tensor:
-    """(B, V) at the end of each prompt."""
-    if encoded.past:
-        return encoded.next_logits
+    """(B, V) at the end of each prompt, by a whole pass."""
     found: Tensor = vlm.model(**encoded.inputs).logits
     return found[:, -1]
+
+
+def read_blind(
+    vlm: VLM, prompts: Sequence[Prompt], regions: Sequence[Region], options: LaserOptions
+) -> Read:
+    """[positive, negative] rows of the same prompts, the negative ones blind to their regions."""
+    blind = [blind_to(region, options) for region in regions]
+    return read(ModelCall(vlm), [*prompts, *prompts], hide=[*[None] * len(blind), *blind])
 
 
 def visible_ids(encoded: Encoded) -> list[list[int]]:
@@ -76,25 +84,25 @@ def visible_ids(encoded: Encoded) -> list[list[int]]:
 @SHARING
 def test_the_tokens_are_the_processors(toy: Callable[[], VLM]) -> None:
     vlm = fresh(toy())
-    assert visible_ids(read(Session(vlm), PROMPTS)) == visible_ids(encode(vlm, PROMPTS))
+    assert visible_ids(read(ModelCall(vlm), PROMPTS).encoded) == visible_ids(encode(vlm, PROMPTS))
 
 
 @SHARING
 def test_logits_and_attention_rows_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
-    options = LaserOptions(readout="question")
-    read_at_once, rows = read_attention(Session(fresh(toy())), PROMPTS, options)
-    whole, expected = read_attention(Session(unsharing(toy())), PROMPTS, options)
+    at_once = read(ModelCall(fresh(toy())), PROMPTS, watch="question")
+    whole = read(ModelCall(unsharing(toy())), PROMPTS, watch="question")
     assert not whole.past
-    torch.testing.assert_close(read_at_once.next_logits, whole.next_logits, atol=1e-4, rtol=0)
-    for one, other in zip(rows, expected, strict=True):
+    torch.testing.assert_close(at_once.next_logits, whole.next_logits, atol=1e-4, rtol=0)
+    assert at_once.watched.layers == whole.watched.layers
+    for one, other in zip(at_once.watched.rows, whole.watched.rows, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 @SHARING
 def test_answers_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
     vlm = fresh(toy())
-    whole = decode(vlm, encode(vlm, PROMPTS), LIMITS)
-    shared = decode(vlm, read(Session(vlm), PROMPTS), LIMITS)
+    whole = decode(vlm, Read(encode(vlm, PROMPTS)), LIMITS)
+    shared = decode(vlm, read(ModelCall(vlm), PROMPTS), LIMITS)
     for one, other in zip(whole, shared, strict=True):
         assert one.text == other.text
         assert [m.margin for m in one.margins] == pytest.approx(
@@ -106,16 +114,16 @@ def test_answers_equal_those_of_whole_passes(toy: Callable[[], VLM]) -> None:
 def test_requests_in_between_change_nothing(toy: Callable[[], VLM]) -> None:
     """Qwen keeps `rope_deltas` of its last request on itself: nobody here goes by them."""
     vlm = fresh(toy())
-    expected = decode(vlm, read(Session(vlm), PROMPTS), LIMITS)
-    session = Session(vlm)
-    waiting = read(session, PROMPTS)
-    decode(vlm, read(Session(vlm), [Prompt((TALL,), "is it red?")]), [Limits(3)])
+    expected = decode(vlm, read(ModelCall(vlm), PROMPTS), LIMITS)
+    call = ModelCall(vlm)
+    waiting = read(call, PROMPTS)
+    decode(vlm, read(ModelCall(vlm), [Prompt((TALL,), "is it red?")]), [Limits(3)])
     logits(vlm, encode(vlm, [Prompt((TALL,), "what number is on the star?")]))
     for one, other in zip(decode(vlm, waiting, LIMITS), expected, strict=True):
         assert one.text == other.text
         pairs = zip(one.margins, other.margins, strict=True)
         assert [told for pair in pairs for told in differences(*pair, 1e-5)] == []
-    again = read(session, PROMPTS).next_logits
+    again = read(call, PROMPTS).next_logits
     torch.testing.assert_close(again, waiting.next_logits, atol=1e-5, rtol=0)
 
 
@@ -131,22 +139,22 @@ def test_an_image_is_prefilled_once(
         return features(*args, **options)
 
     monkeypatch.setattr(vlm.model.model, "get_image_features", noted)
-    session = Session(vlm, [IMAGE])
-    read(session, PROMPTS[:2])
+    call = ModelCall(vlm, [IMAGE])
+    read(call, PROMPTS[:2])
     assert len(seen) == 1
-    read(session, [PROMPTS[3]])  # its first image is held, its second is not
+    read(call, [PROMPTS[3]])  # its first image is held, its second is not
     assert len(seen) == 2
-    later = Session(vlm)
+    later = ModelCall(vlm)
     read(later, [PROMPTS[1], Prompt((IMAGE.copy(),), "is it red?")])  # pixels, not identity
     assert len(seen) == 2
     assert later.hits(IMAGE) == 1
-    assert session.hits(IMAGE) == 0
+    assert call.hits(IMAGE) == 0
 
 
 @TOYS
 def test_a_prefix_keeps_no_more_memory_alive_than_its_bytes(toy: Callable[[], VLM]) -> None:
     """Not the batch that it was made in, nor what stood before it."""
-    for row in read(Session(fresh(toy())), PROMPTS).past:
+    for row in read(ModelCall(fresh(toy())), PROMPTS).past:
         for segment in row:
             states = [one for pair in segment.states for one in pair]
             assert all(one.untyped_storage().nbytes() == one.nbytes for one in states)
@@ -155,10 +163,10 @@ def test_a_prefix_keeps_no_more_memory_alive_than_its_bytes(toy: Callable[[], VL
 
 def test_only_the_callers_images_are_kept() -> None:
     vlm = fresh(toy_llava())
-    read(Session(vlm, [IMAGE]), PROMPTS)
+    read(ModelCall(vlm, [IMAGE]), PROMPTS)
     assert len(vlm.prefixes) == 1
     nothing = replace(vlm, prefix_cache_bytes=0)
-    read(Session(nothing, [IMAGE]), PROMPTS)
+    read(ModelCall(nothing, [IMAGE]), PROMPTS)
     assert len(nothing.prefixes) == 0
 
 
@@ -179,34 +187,36 @@ def test_changed_weights_go_on_from_nothing_old(
     toy: Callable[[], VLM], change: Callable[[torch.nn.Module], None]
 ) -> None:
     vlm = replace(toy(), model=deepcopy(toy().model))
-    read(Session(vlm, [IMAGE]), PROMPTS[:2])
+    read(ModelCall(vlm, [IMAGE]), PROMPTS[:2])
     change(vlm.model)
-    session = Session(vlm, [IMAGE])
-    shared = read(session, PROMPTS[:2])
-    assert session.hits(IMAGE) == 0
+    call = ModelCall(vlm, [IMAGE])
+    shared = read(call, PROMPTS[:2])
+    assert call.hits(IMAGE) == 0
     whole = logits(vlm, encode(vlm, PROMPTS[:2]))
-    torch.testing.assert_close(logits(vlm, shared), whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(shared.next_logits, whole, atol=1e-4, rtol=0)
 
 
 def test_another_beginning_is_another_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     """A template that speaks before the image gives other keys: nothing is shared by mistake."""
     vlm = fresh(toy_llava())
-    read(Session(vlm, [IMAGE]), PROMPTS[:1])
+    read(ModelCall(vlm, [IMAGE]), PROMPTS[:1])
     template = vlm.processor.chat_template
     monkeypatch.setattr(vlm.processor, "chat_template", template.replace("USER:", "user: describe"))
-    session = Session(vlm)
+    call = ModelCall(vlm)
     torch.testing.assert_close(
-        logits(vlm, read(session, PROMPTS[:1])), logits(vlm, encode(vlm, PROMPTS[:1]))
+        read(call, PROMPTS[:1]).next_logits, logits(vlm, encode(vlm, PROMPTS[:1]))
     )
-    assert session.hits(IMAGE) == 0
+    assert call.hits(IMAGE) == 0
 
 
 def test_a_family_that_cannot_share_takes_whole_passes() -> None:
     vlm = unsharing(toy_llava())
-    encoded = read(Session(vlm), PROMPTS)
-    assert not encoded.past
+    found = read(ModelCall(vlm), PROMPTS)
+    assert not found.past
     whole = logits(vlm, encode(vlm, PROMPTS))
-    torch.testing.assert_close(logits(vlm, encoded), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits(vlm, found.encoded), whole, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="cannot hide"):
+        read(ModelCall(vlm), PROMPTS[:1], hide=[Hide((), ((0, 0),))])
 
 
 @TOYS
@@ -214,9 +224,9 @@ def test_with_nothing_hidden_both_streams_are_greedy(toy: Callable[[], VLM]) -> 
     vlm, options = fresh(toy()), LaserOptions(view="crop")
     prompts = PROMPTS[:2]
     nothing = Region(evidence=(), crop=Box(x0=0, y0=0, x1=300, y1=260), masked=())
-    blind = read_blind(Session(vlm), prompts, [nothing] * 2, options)
+    blind = read_blind(vlm, prompts, [nothing] * 2, options)
     fused = decode(vlm, blind, LIMITS[:2], VATFusion(alpha=2.0))
-    greedy = decode(vlm, read(Session(vlm), prompts), LIMITS[:2])
+    greedy = decode(vlm, read(ModelCall(vlm), prompts), LIMITS[:2])
     for one, two in zip(greedy, fused, strict=True):
         assert [m.token for m in one.margins] == [m.token for m in two.margins]
         assert [m.vat_margin for m in two.margins] == pytest.approx([0.0] * 4, abs=1e-4)
@@ -229,18 +239,18 @@ def test_hidden_keys_are_those_of_the_evidence_in_both_images(toy: Callable[[], 
     crop = Box(x0=100, y0=40, x1=240, y1=180)
     prompt = Prompt((IMAGE, IMAGE.crop(crop.as_tuple())), "where is the star?")
     region = Region(evidence=(), crop=crop, masked=(Box(x0=140, y0=80, x1=200, y1=140),))
-    both = read(Session(vlm), [prompt] * 2)
-    blind = read_blind(Session(vlm), [prompt], [region], options)
-    lost = both.inputs["attention_mask"] - blind.inputs["attention_mask"]
+    both = read(ModelCall(vlm), [prompt] * 2)
+    blind = read_blind(vlm, [prompt], [region], options)
+    lost = both.encoded.inputs["attention_mask"] - blind.encoded.inputs["attention_mask"]
     assert lost[0].sum() == 0
-    visual = visual_positions(vlm, both)[1]
+    visual = visual_positions(vlm, both.encoded)[1]
     assert 0 < lost[1].sum() < len(visual) / 2
     per_image = [
         int((s.input_ids == vlm.model.config.image_token_id).sum()) for s in both.past[1][:-1]
     ]
     assert all(part.any() for part in torch.split(lost[1][visual], per_image))
     assert lost[1].sum() == lost[1][visual].sum()
-    assert torch.equal(both.inputs["position_ids"], blind.inputs["position_ids"])
+    assert torch.equal(both.encoded.inputs["position_ids"], blind.encoded.inputs["position_ids"])
     naive = naive_blind(vlm, prompt, lost[1][visual].bool(), len(both.past[1][-1].input_ids))
     torch.testing.assert_close(blind.next_logits[0], both.next_logits[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(blind.next_logits[1], naive, atol=1e-4, rtol=0)
@@ -278,12 +288,12 @@ def test_prompts_about_one_image_share_a_row(toy: Callable[[], VLM]) -> None:
         ([*many[:3], few[0]], [(0,), (1,), (2,), (3,)], [1, 1, 1, 0]),
         ([*many[:3], *few], [(0, 1), (2,), (3, 4)], [1, 1, 0]),
     ):
-        session = Session(vlm)
-        rows = tokenised(session, prompts)
-        packed = pack(session, rows)
-        assert [trunk.branches for trunk in packed.trunks] == branches
-        assert [trunk.n_held for trunk in packed.trunks] == held
-        found = run(session, rows, packed).next_logits
+        call = ModelCall(vlm)
+        batch = tokenised(call, prompts)
+        packed = build_batch(call, batch)
+        assert [row.branches for row in packed.rows] == branches
+        assert [row.n_held for row in packed.rows] == held
+        found = forward(call, batch, packed).next_logits
         expected = logits(vlm, encode(vlm, prompts))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
@@ -293,16 +303,18 @@ def test_a_large_image_has_a_pass_of_its_own(
     toy: Callable[[], VLM], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that no mask grows with the square of its tokens; unless a row has one prompt."""
-    monkeypatch.setattr("laser_tools.vlm.prefix.MASK_TOKENS", 8)
+    monkeypatch.setattr("laser_tools.vlm.reading.shared.MASK_TOKENS", 8)
     vlm = fresh(toy())
-    session = Session(vlm)
-    rows = tokenised(session, PROMPTS[:2])
-    packed = pack(session, rows)
-    assert packed.past_length == rows.rows[0].end()
-    found = run(session, rows, packed).next_logits
+    call = ModelCall(vlm)
+    batch = tokenised(call, PROMPTS[:2])
+    packed = build_batch(call, batch)
+    assert packed.past_length == batch.tokenised[0].end()
+    found = forward(call, batch, packed).next_logits
     torch.testing.assert_close(found, logits(vlm, encode(vlm, PROMPTS[:2])), atol=1e-4, rtol=0)
-    single = Session(vlm)
-    assert pack(single, tokenised(single, PROMPTS[:1])).attention_mask(torch.float32).ndim == 2
+    single = ModelCall(vlm)
+    assert (
+        build_batch(single, tokenised(single, PROMPTS[:1])).attention_mask(torch.float32).ndim == 2
+    )
 
 
 @SHARING
@@ -311,16 +323,17 @@ def test_a_shared_pass_needs_no_particular_attention(toy: Callable[[], VLM]) -> 
     vlm = replace(toy(), model=deepcopy(toy().model))
     vlm.model.set_attn_implementation({"text_config": "eager"})
     expected = logits(vlm, encode(vlm, PROMPTS[:2]))
-    found = read(Session(vlm), PROMPTS[:2]).next_logits
+    found = read(ModelCall(vlm), PROMPTS[:2]).next_logits
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 @SHARING
 def test_some_rows_of_a_batch_may_be_gone_on_from(toy: Callable[[], VLM]) -> None:
     vlm = fresh(toy())
-    batch = read(Session(vlm), PROMPTS)
+    call = ModelCall(vlm)
+    batch = read(call, PROMPTS)
     every = decode(vlm, batch, LIMITS)
-    some = decode(vlm, chosen(vlm, batch, [3, 1]), LIMITS[:2])
+    some = decode(vlm, reader_of(vlm).chosen(call, batch, [3, 1]), LIMITS[:2])
     for one, other in zip(some, (every[3], every[1]), strict=True):
         assert one.text == other.text
         assert [m.margin for m in one.margins] == pytest.approx(
@@ -336,8 +349,9 @@ def test_hidden_keys_are_hidden_in_the_overview_too(toy: Callable[[], VLM]) -> N
     left_half = size.model_copy(update={"x1": IMAGE.width // 2})
     region = Region(evidence=(), crop=size, masked=(left_half,))
     prompts = [Prompt((IMAGE,), "where?")]
-    encoded = read(Session(vlm), prompts)
-    hidden = hidden_tokens(vlm, tokenised(Session(vlm), prompts), 0, region, options)
+    encoded = read(ModelCall(vlm), prompts).encoded
+    (row,) = tokenised(ModelCall(vlm), prompts).tokenised
+    hidden = hidden_tokens(vlm, prompts[0], row, blind_to(region, options))
     layout = token_layout(vlm, encoded, 0, len(hidden))
     assert layout.overview is not None
     for cells in (hidden[layout.tokens], hidden[layout.overview]):
@@ -357,6 +371,6 @@ def test_images_that_are_cut_up_otherwise_beside_others_are_not_shared() -> None
 
 
 def test_a_call_that_is_no_longer_wanted_ends() -> None:
-    session = Session(fresh(toy_llava()), should_stop=lambda: True)
+    call = ModelCall(fresh(toy_llava()), should_stop=lambda: True)
     with pytest.raises(Cancelled):
-        read(session, PROMPTS)
+        read(call, PROMPTS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, encode, question_from_end, render, visual_positions
 from tests.toys import picture, toy_llava, toy_qwen
 

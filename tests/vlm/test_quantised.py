@@ -15,7 +15,8 @@ from laser_tools.engine import LocalEngine
 from laser_tools.errors import ModelUnavailable
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm import load
-from laser_tools.vlm.load import VLM, load_vlm
+from laser_tools.vlm.load import load_vlm
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.weight_bytes import weight_bytes
 from tests.toys import picture, toy_llava
 

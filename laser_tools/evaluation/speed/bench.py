@@ -19,7 +19,7 @@ from PIL import Image
 
 from laser_tools.doctor.probes import QUESTION, texture
 from laser_tools.engine.local import LocalEngine
-from laser_tools.evaluation.speed import budget, slow_arms
+from laser_tools.evaluation.speed import budget
 from laser_tools.evaluation.speed.memory import peak_bytes
 from laser_tools.evaluation.speed.report import (
     PLAIN,
@@ -29,25 +29,34 @@ from laser_tools.evaluation.speed.report import (
     ratio,
     size_report,
 )
-from laser_tools.evaluation.speed.slow_arms import Scene, scene
+from laser_tools.evaluation.speed.scene import Scene, plain, scene
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
-from laser_tools.vlm.load import VLM
 from laser_tools.vlm.memory_errors import is_out_of_memory
+from laser_tools.vlm.model import VLM
+from laser_tools.vlm.reading import reader_of
+from laser_tools.vlm.stages import Clock
 
 OTHER_QUESTION = "Where is it?"
 LONG_S = 10.0  # a first call that takes longer is the only one: warming up is little of it
 FIRST_SIDE_PX = 28  # of a visual token, to begin the search for an image's size with
-SLOW_ARMS: dict[str, Callable[[Scene], int]] = {
-    "plain": slow_arms.plain,
-    "naive": slow_arms.naive_laser,
-    "vicrop": slow_arms.vicrop,
-}
 
 T = TypeVar("T")
 Arm = Callable[[], Sample]
 Progress = Callable[[int], object]
 Growth = dict[str, dict[int, float]]  # arm -> visual tokens -> seconds
+
+
+@dataclass(frozen=True)
+class SlowArm:
+    """A way to answer without the engine: a function of the scene that counts its new tokens."""
+
+    run: Callable[[Scene], int]
+    keeps_attention: bool = False  # the matrices of all layers, as eager attention does
+
+
+SLOW_ARMS = {PLAIN: SlowArm(plain)}
+"""Others add theirs: `tests/oracle/slow_arms.py` has naive LASER and ViCrop."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def by_size(vlm: VLM, setup: Setup, progress: Progress) -> dict[str, SizeReport]
     bare = replace(vlm, prefix_cache_bytes=0)
     found = {one.n_visual: one for one in (_sized(bare, n, setup) for n in setup.visual_tokens)}
     mean_ratio = _mean_ratio(bare, setup)
-    slow_arms.plain(replace(found[min(found)], max_new_tokens=1))  # the process's warm-up, no arm's
+    plain(replace(found[min(found)], max_new_tokens=1))  # the process's warm-up, no arm's
     growth: Growth = {}
     return {
         str(n): _one_size(vlm, found[n], setup, mean_ratio, growth, progress) for n in sorted(found)
@@ -111,9 +120,9 @@ def routes(options: LaserOptions) -> dict[str, LaserOptions]:
 def arms(scene: Scene) -> dict[str, Arm]:
     """Every way to ask the scene's question that its model can go."""
     ours = routes(scene.options)
-    if not scene.vlm.family.prefix_sharing:  # then visual tokens cannot be hidden
+    if not reader_of(scene.vlm).can_hide:  # then visual tokens cannot be hidden
         ours = {name: one for name, one in ours.items() if name != "verify_keys"}
-    slow = {name: partial(_slowly, scene, run) for name, run in SLOW_ARMS.items()}
+    slow = {name: partial(_slowly, scene, arm.run) for name, arm in SLOW_ARMS.items()}
     return {**slow, **{name: partial(_through_engine, scene, one) for name, one in ours.items()}}
 
 
@@ -159,7 +168,8 @@ def _trial(
     name: str, arm: Arm, scene: Scene, known: Mapping[int, float], max_seconds: float
 ) -> Trial:
     """Call the arm once, if memory and time will do. `known`: its seconds by visual tokens."""
-    why = budget.too_large(name, scene)
+    slow = SLOW_ARMS.get(name)
+    why = budget.too_large(scene) if slow and slow.keeps_attention else ""
     why = why or budget.too_slow(known, scene.n_visual, max_seconds)
     if why:
         return Trial(left_out=why)
@@ -188,7 +198,7 @@ def _second_question_ratio(vlm: VLM, scene: Scene, repeats: int) -> float | None
         fresh = replace(vlm)
         pair = []
         for question in (scene.question, OTHER_QUESTION):
-            request = _request(scene.image, question, scene.max_new_tokens, plain=True)
+            request = _request(scene.image, question, scene.max_new_tokens, plainly=True)
             ask = partial(_ask, fresh, scene.options, [request])
             answered = _fitting(partial(_timed, fresh, ask))
             pair.append(None if answered is None else answered[1])
@@ -202,7 +212,7 @@ def _mean_ratio(vlm: VLM, setup: Setup) -> float | None:
     spent = {"laser": 0.0, "plain": 0.0}
     for image, question in setup.questions:
         one = scene(vlm, image, question, setup.options, setup.max_new_tokens)
-        spent["plain"] += _slowly(one, slow_arms.plain).seconds
+        spent["plain"] += _slowly(one, plain).seconds
         spent["laser"] += _through_engine(one, setup.options).seconds
     return ratio(spent["laser"], spent["plain"]) if setup.questions else None
 
@@ -248,16 +258,17 @@ def _square(vlm: VLM, side_px: float, setup: Setup) -> Scene:
 def _ask(
     vlm: VLM, options: LaserOptions, requests: Sequence[AnswerRequest], batch_size: int = 1
 ) -> list[GroundedAnswer]:
-    return LocalEngine(vlm, options, batch_size).answer(requests)
+    watch = partial(Clock, wait=vlm.synchronize)
+    return LocalEngine(vlm, options, batch_size, watch).answer(requests)
 
 
 def _request(
-    image: Image.Image, question: str, max_new_tokens: int, *, plain: bool = False
+    image: Image.Image, question: str, max_new_tokens: int, *, plainly: bool = False
 ) -> AnswerRequest:
     return AnswerRequest(
         image=image,
         question=question,
-        method="plain" if plain else "laser",
+        method="plain" if plainly else "laser",
         max_new_tokens=max_new_tokens,
     )
 

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from math import log
 
 from laser_tools.evaluation.speed.memory import free_bytes
-from laser_tools.evaluation.speed.slow_arms import Scene
+from laser_tools.evaluation.speed.scene import Scene
 
-EAGER_ARMS = ("naive", "vicrop")  # they keep the attention matrices of all layers
 LINEAR, QUADRATIC = 1.0, 2.0  # in the number of visual tokens: what a call can grow like
 GIB = 2**30
 
 
-def too_large(name: str, scene: Scene) -> str:
-    """Why the arm's attention matrices do not fit into the memory that is free; "" if they do."""
-    if name not in EAGER_ARMS:
-        return ""
+def too_large(scene: Scene) -> str:
+    """Why all attention matrices do not fit into the memory that is free; "" if they do."""
     needed, free = eager_bytes(scene), free_bytes(scene.vlm.device)
     if needed <= free:
         return ""

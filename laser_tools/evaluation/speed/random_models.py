@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from laser_tools.evaluation.speed.geometries import Geometry, geometry, shallower
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 
 PAD, UNKNOWN, END = "<pad>", "<unk>", "<end>"
 IMAGE, VIDEO, VISION_START, VISION_END = "<image>", "<video>", "<vision_start>", "<vision_end>"

@@ -13,8 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from unittest.mock import patch
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -22,14 +21,13 @@ from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
 from laser_tools.evaluation.worker.leash import end_with_parent
 from laser_tools.evaluation.worker.setting import STAGES
-from laser_tools.methods import laser
-from laser_tools.methods.clock import Clock
 from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
+from laser_tools.vlm.stages import Clock
 from laser_tools.worker.backends.local import LocalBackend, load_engine
 from laser_tools.worker.http.record import log_event
 from laser_tools.worker.run import log_to_stderr, serve
-from laser_tools.worker.settings import worker_settings
+from laser_tools.worker.settings import WorkerSettings, worker_settings
 
 OUTSIDE = "outside"  # of the engine, which recovers from want of memory by itself
 KINDS = ("oom-once", "oom", "cuda", "wedge", "slow")
@@ -82,9 +80,9 @@ class FaultyClock(Clock):
     """The engine's clock, which is told of every stage as it begins."""
 
     @contextmanager
-    def _measure(self, items: tuple[int, ...], stage: str) -> Iterator[None]:
-        with super()._measure(items, stage):
-            PLAN.strike(stage)
+    def stage(self, name: str, items: Sequence[int]) -> Iterator[None]:
+        with super().stage(name, items):
+            PLAN.strike(name)
             yield
 
 
@@ -112,13 +110,15 @@ def _plain(request: Request) -> Request:
     return request.model_copy(update={"question": _MARK.sub("", request.question)})
 
 
+def _faulty(settings: WorkerSettings) -> FaultyEngine:
+    return FaultyEngine(replace(load_engine(settings), observe=FaultyClock))
+
+
 def main() -> None:
     end_with_parent()
     log_to_stderr()
     settings = worker_settings()
-    backend = LocalBackend(settings, lambda: FaultyEngine(load_engine(settings)))
-    with patch.object(laser, "Clock", FaultyClock):
-        code = serve(settings, backend)
+    code = serve(settings, LocalBackend(settings, lambda: _faulty(settings)))
     os._exit(code)  # as `laser-tools serve` does: a wedged thread never ends
 
 

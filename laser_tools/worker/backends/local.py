@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.engine.queue import QueueNumbers
@@ -16,6 +17,9 @@ from laser_tools.worker.backends.threads import leave_a_core
 from laser_tools.worker.backends.waiting import Waiting
 from laser_tools.worker.backends.watch import WatchedEngine, lost
 from laser_tools.worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from laser_tools.engine.local import LocalEngine
 
 EMPTY = QueueNumbers(queue_depth=0, in_flight=0, batch_sizes=(), waits_s=())
 
@@ -83,7 +87,7 @@ def local_backend(settings: WorkerSettings) -> LocalBackend:
     return LocalBackend(settings, lambda: load_engine(settings))
 
 
-def load_engine(settings: WorkerSettings) -> Engine:
+def load_engine(settings: WorkerSettings) -> LocalEngine:
     """The model that the settings name. Raises ModelUnavailable, Misconfigured, MissingExtra."""
     try:
         import torch

@@ -1,21 +1,25 @@
-"""What one call holds while it uses a model: images it has prefilled, and whether to go on."""
+"""What one call holds while it uses a model: prefilled images, and whether to go on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from copy import copy
+from typing import Self
 
 from PIL import Image
 
 from laser_tools.errors import Cancelled
 from laser_tools.stop import ShouldStop, never
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prefix_cache import Key, Segment
+from laser_tools.vlm.stages import Observer, Unobserved
 from laser_tools.vlm.weights_state import weights_state
 
 
-class Session:
-    """One call, under the model's lock.
+class ModelCall:
+    """One batch of requests, served under the model's lock.
 
     What it prefills serves all its passes. Of that, only `images` outlive it, in the model's
     prefix cache: they may be asked about again, while crops and masked views will hardly be.
@@ -31,19 +35,32 @@ class Session:
         images: Sequence[Image.Image] = (),
         should_stop: ShouldStop = never,
         salts: Sequence[str] = (),
+        observer: Observer | None = None,
     ) -> None:
         self.vlm = vlm
+        self.observer = observer or Unobserved(len(images))
+        self._items: Sequence[int] = range(len(images))
         vlm.prefixes.hold_for(weights_state(vlm.model))
-        self._should_stop = should_stop
+        self.should_stop = should_stop
         self._held: dict[Key, Segment] = {}
         self._reused: set[Key] = set()
         self._digests: dict[int, tuple[Image.Image, bytes]] = {}  # the image keeps its id taken
         salted = zip(images, salts or [""] * len(images), strict=True)
         self._kept = {self.digest(image, salt) for image, salt in salted}
 
+    def of(self, items: Sequence[int]) -> Self:
+        """The same call, whose stages are charged to the requests `items` (indices) alone."""
+        part = copy(self)
+        part._items = tuple(items)
+        return part
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Around one of `STAGES`."""
+        return self.observer.stage(name, self._items)
+
     def check(self) -> None:
         """Raises Cancelled once the caller no longer waits, or what its `should_stop` raises."""
-        if self._should_stop():
+        if self.should_stop():
             raise Cancelled
 
     def digest(self, image: Image.Image, salt: str = "") -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
+from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.decode import Limits, decode
-from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prefix import read
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, token_layout, visual_positions
-from laser_tools.vlm.session import Session
+from laser_tools.vlm.reading import read
 
 SIZE = (113, 85)  # px; small, and no multiple of usual patches: resizing has to work
 
@@ -18,7 +18,7 @@ def try_out(vlm: VLM) -> None:
     """Read a small grey image with a question, and decode two tokens. Raises what goes wrong."""
     prompt = Prompt((Image.new("RGB", SIZE, "grey"),), "What is in the image?")
     with vlm.lock, torch.inference_mode():
-        encoded = read(Session(vlm), [prompt])
-        (visual,) = visual_positions(vlm, encoded)
-        token_layout(vlm, encoded, 0, len(visual))
-        decode(vlm, encoded, [Limits(2)])
+        found = read(ModelCall(vlm), [prompt])
+        (visual,) = visual_positions(vlm, found.encoded)
+        token_layout(vlm, found.encoded, 0, len(visual))
+        decode(vlm, found, [Limits(2)])

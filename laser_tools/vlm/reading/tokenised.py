@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from laser_tools.errors import ModelUnavailable
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.call import ModelCall
+from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prefix_cache import Key
 from laser_tools.vlm.prompts import Prompt, moved, rendered, token_ids
-from laser_tools.vlm.session import Session
 
 Inputs = Mapping[str, Tensor]
 
@@ -37,7 +37,7 @@ class ImagePart:
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenisedPrompt:
     """One prompt: its images, and the text behind the last of them."""
 
     input_ids: Tensor  # (S,)
@@ -53,19 +53,21 @@ class Row:
         """How many tokens the first `n_images` take, or all of them."""
         return sum(len(image.input_ids) for image in self.images[:n_images])
 
-    def up_to(self, n_images: int) -> Row:
+    def up_to(self, n_images: int) -> TokenisedPrompt:
         """The prompt to the end of its first `n_images`, without a text behind them."""
         end = self.end(n_images)
-        return Row(self.input_ids[:end], self.position_ids[:end], self.images[:n_images])
+        return TokenisedPrompt(
+            self.input_ids[:end], self.position_ids[:end], self.images[:n_images]
+        )
 
 
 @dataclass(frozen=True)
-class Rows:
+class PromptBatch:
     """A batch of prompts. `pixels` is the processor's output for images not yet prefilled."""
 
     prompts: tuple[Prompt, ...]
     texts: tuple[str, ...]
-    rows: tuple[Row, ...]
+    tokenised: tuple[TokenisedPrompt, ...]
     pixels: dict[bytes, Inputs]  # by the image's digest
 
     def pixel_inputs(self, key: Key) -> dict[str, Tensor]:
@@ -73,13 +75,13 @@ class Rows:
         return _image_inputs(self.pixels[key[-1][1]])
 
 
-def tokenised(session: Session, prompts: Sequence[Prompt]) -> Rows:
+def tokenised(call: ModelCall, prompts: Sequence[Prompt]) -> PromptBatch:
     """The prompts, each placeholder expanded to its image's tokens; no pass is made."""
-    safe, texts = rendered(session.vlm, prompts)
+    safe, texts = rendered(call.vlm, prompts)
     pixels: dict[bytes, Inputs] = {}
     pairs = zip(safe, texts, strict=True)
-    rows = tuple(_row(session, prompt, text, pixels) for prompt, text in pairs)
-    return Rows(safe, texts, rows, pixels)
+    rows = tuple(_row(call, prompt, text, pixels) for prompt, text in pairs)
+    return PromptBatch(safe, texts, rows, pixels)
 
 
 def joined(images: Sequence[Inputs]) -> dict[str, Tensor]:
@@ -89,21 +91,23 @@ def joined(images: Sequence[Inputs]) -> dict[str, Tensor]:
     return {name: _batched([image[name] for image in images]) for name in images[0]}
 
 
-def _row(session: Session, prompt: Prompt, text: str, pixels: dict[bytes, Inputs]) -> Row:
-    vlm = session.vlm
+def _row(
+    call: ModelCall, prompt: Prompt, text: str, pixels: dict[bytes, Inputs]
+) -> TokenisedPrompt:
+    vlm = call.vlm
     *before, tail = _split(vlm, token_ids(vlm, text), len(prompt.images))
-    digests = [session.digest(image) for image in prompt.images]
+    digests = [call.digest(image) for image in prompt.images]
     keys = accumulate(
         (((tuple(ids), digest),) for ids, digest in zip(before, digests, strict=True)),
     )
     images = tuple(
-        _image_part(session, key, image, pixels)
+        _image_part(call, key, image, pixels)
         for key, image in zip(keys, prompt.images, strict=True)
     )
     input_ids = torch.cat([*(image.input_ids for image in images), _ids(vlm, tail)])
     facts = joined([image.image_inputs for image in images])
     position_ids = vlm.family.positions(vlm.model, input_ids, facts).movedim(-1, 0)
-    return Row(input_ids, position_ids, images)
+    return TokenisedPrompt(input_ids, position_ids, images)
 
 
 def _split(vlm: VLM, ids: Sequence[int], n_images: int) -> list[list[int]]:
@@ -120,17 +124,17 @@ def _split(vlm: VLM, ids: Sequence[int], n_images: int) -> list[list[int]]:
 
 
 def _image_part(
-    session: Session, key: Key, image: Image.Image, pixels: dict[bytes, Inputs]
+    call: ModelCall, key: Key, image: Image.Image, pixels: dict[bytes, Inputs]
 ) -> ImagePart:
     """The image's part of a prompt; the processor is asked about images that nobody holds."""
-    segment = session.get(key)
+    segment = call.get(key)
     if segment is not None:
         return ImagePart(key, segment.input_ids, segment.image_inputs)
     text, digest = key[-1]
     if digest not in pixels:
-        pixels[digest] = _processed(session.vlm, image)
+        pixels[digest] = _processed(call.vlm, image)
     inputs = pixels[digest]
-    input_ids = torch.cat([_ids(session.vlm, text), inputs["input_ids"][0]])
+    input_ids = torch.cat([_ids(call.vlm, text), inputs["input_ids"][0]])
     return ImagePart(key, input_ids, _facts(inputs))
 
 

@@ -1,9 +1,14 @@
-"""Prompts about the same images as branches of one row: the images stand there once.
+"""Prompts about the same images as branches of one row, in which the images stand once.
 
-A row is [prefilled images | new images | branch | branch ...], each part padded left to its longest
-in the batch. A branch is a prompt's text behind its images; it sees these and itself, and no other
-branch. So a question, the prompt without it, and the stream that must not see the evidence take
-one pass together, and none of them has a copy of the images' keys and values.
+    columns   0 ............. P .......................................... T
+    row       [ prefilled    | new image | question    | no question     ]
+    owner      all prompts     all         branch 0      branch 1
+    sees       itself          all so far  all, itself   all, itself
+
+Each part is padded left to its longest in the batch. A branch is a prompt's text after its images:
+it sees these and itself, and no other branch. So a question, the prompt without it, and the stream
+that must not see the evidence take one pass together, and none of them has a copy of the images'
+keys and values.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from laser_tools.vlm.rows import ImagePart, Row
+from laser_tools.vlm.reading.tokenised import ImagePart, TokenisedPrompt
 
 NOBODY, ALL = -1, 0  # who owns a column: padding, or all branches; branch n owns those of n + 1
 Hidden = Mapping[int, Tensor]
@@ -26,25 +31,30 @@ Span = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Trunk:
-    """One row of a pass: prompts (indices) that differ in their text behind the images alone."""
+class PackedRow:
+    """One row of a pass: prompts that differ only in their text after the images."""
 
-    row: Row  # of any of its prompts
-    branches: tuple[int, ...]
+    prompt: TokenisedPrompt  # any of them
+    branches: tuple[int, ...]  # indices of the prompts
     n_held: int  # how many of its images are prefilled already
+
+    @property
+    def held_end(self) -> int:
+        """Tokens of the images that are prefilled."""
+        return self.prompt.end(self.n_held)
 
     @property
     def new_image(self) -> ImagePart | None:
         """Its last image, if it is to be made in this pass; then the only such one."""
-        return None if self.n_held == len(self.row.images) else self.row.images[-1]
+        return None if self.n_held == len(self.prompt.images) else self.prompt.images[-1]
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """Tokens of a pass and who may see whom. Columns: T = P prefilled + S to run."""
 
-    trunks: tuple[Trunk, ...]
-    rows: tuple[Row, ...]  # by prompt
+    rows: tuple[PackedRow, ...]
+    prompts: tuple[TokenisedPrompt, ...]
     hidden: Hidden
     pad_id: int
     image_token_id: int
@@ -54,61 +64,57 @@ class Packed:
         """Per prompt, the row and the branch in it that it is."""
         return {
             prompt: (at, branch)
-            for at, trunk in enumerate(self.trunks)
-            for branch, prompt in enumerate(trunk.branches)
+            for at, row in enumerate(self.rows)
+            for branch, prompt in enumerate(row.branches)
         }
 
     @property
     def n_branches(self) -> int:
         """The most that a row has."""
-        return max(len(trunk.branches) for trunk in self.trunks)
+        return max(len(row.branches) for row in self.rows)
 
     @cached_property
     def input_ids(self) -> Tensor:
         """(B, T)."""
-        return self._laid_out([row.input_ids for row in self.rows], self.pad_id)
+        return self._laid_out([prompt.input_ids for prompt in self.prompts], self.pad_id)
 
     @cached_property
     def position_ids(self) -> Tensor:
         """(B, T), or (3, B, T) for M-RoPE."""
-        found = self._laid_out([row.position_ids for row in self.rows], 0)
+        found = self._laid_out([prompt.position_ids for prompt in self.prompts], 0)
         return found if found.ndim == 2 else found.movedim(-1, 0)
 
     @cached_property
     def owner(self) -> Tensor:
         """(B, T): NOBODY, ALL, or the branch + 1."""
-        parts = zip(*self._parts([row.input_ids for row in self.rows]), strict=True)
         marks = (
-            [torch.full_like(one, max(at - 1, ALL)) for one in part]
-            for at, part in enumerate(parts)
+            [torch.full_like(ids, max(at - 1, ALL)) for ids in part]
+            for at, part in enumerate(self._id_parts)
         )
         return torch.cat([padded_left(part, NOBODY) for part in marks], dim=1)
 
     @property
     def past_length(self) -> int:
         """P."""
-        return max(trunk.row.end(trunk.n_held) for trunk in self.trunks)
+        return max(row.held_end for row in self.rows)
 
     @cached_property
-    def behind(self) -> tuple[int, ...]:
+    def after(self) -> tuple[int, ...]:
         """Per branch, how many columns come after its last."""
-        parts = zip(*self._parts([row.input_ids for row in self.rows]), strict=True)
-        widths = [max(len(one) for one in part) for part in parts]
+        widths = [max(len(ids) for ids in part) for part in self._id_parts]
         return tuple(sum(widths[at + 1 :]) for at in range(2, len(widths)))
 
     @property
     def images_end(self) -> int:
-        """The column behind the last image, the same in all rows."""
-        return self.past_length + max(
-            trunk.row.end() - trunk.row.end(trunk.n_held) for trunk in self.trunks
-        )
+        """The column after the last image, the same in all rows."""
+        return self.past_length + max(row.prompt.end() - row.held_end for row in self.rows)
 
     def span(self, prompt: int) -> Span:
-        """Where a prompt's text behind its images stands."""
+        """Where a prompt's text after its images stands."""
         at, branch = self.places[prompt]
-        stop = self.owner.shape[1] - self.behind[branch]
-        row = self.rows[prompt]
-        return at, stop - len(row.input_ids) + row.end(), stop
+        stop = self.owner.shape[1] - self.after[branch]
+        tokenised = self.prompts[prompt]
+        return at, stop - len(tokenised.input_ids) + tokenised.end(), stop
 
     def visual(self, at: int) -> Tensor:
         """(N,): the columns of a row's visual tokens."""
@@ -143,20 +149,22 @@ class Packed:
 
     def _laid_out(self, values: Sequence[Tensor], pad: int) -> Tensor:
         """(B, T, ...) of something that each prompt has per token."""
-        return torch.cat(
-            [padded_left(part, pad) for part in zip(*self._parts(values), strict=True)], dim=1
-        )
+        return torch.cat([padded_left(part, pad) for part in self._parts(values)], dim=1)
 
-    def _parts(self, values: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Per row: prefilled images, new ones, then its branches, empty ones at the end."""
+    @cached_property
+    def _id_parts(self) -> list[tuple[Tensor, ...]]:
+        return self._parts([prompt.input_ids for prompt in self.prompts])
+
+    def _parts(self, values: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+        """Per part its rows: prefilled images, new ones, then branches, empty ones at the end."""
         found = []
-        for trunk in self.trunks:
-            held, end = trunk.row.end(trunk.n_held), trunk.row.end()
-            whole = values[trunk.branches[0]]
-            texts = [values[prompt][end:] for prompt in trunk.branches]
+        for row in self.rows:
+            held, end = row.held_end, row.prompt.end()
+            whole = values[row.branches[0]]
+            texts = [values[prompt][end:] for prompt in row.branches]
             empty = [whole[:0]] * (self.n_branches - len(texts))
             found.append([whole[:held], whole[held:end], *texts, *empty])
-        return found
+        return list(zip(*found, strict=True))
 
 
 def padded_left(rows: Sequence[Tensor], pad: int = 0) -> Tensor:

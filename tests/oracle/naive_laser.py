@@ -18,7 +18,7 @@ from torch import Tensor
 
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
-from laser_tools.vlm.load import VLM
+from laser_tools.vlm.model import VLM
 
 
 @dataclass

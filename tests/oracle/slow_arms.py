@@ -1,61 +1,33 @@
-"""What the bench compares with: stock `generate`, naive LASER, and ViCrop (arXiv 2502.17422).
+"""What LASER is timed against beside `generate`: naive LASER, and ViCrop (arXiv 2502.17422).
 
-They are written the way their papers and public ports are: the processor and the model class as
-they come, eager attention over whole passes, nothing shared between passes.
+    python -m tests.oracle.slow_arms --geometry toy-llava --random-weights ...
+
+is `laser-tools bench speed` with both as further arms. They are written the way their papers and
+public ports are: the processor and the model class as they come, eager attention over whole passes,
+nothing shared between passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from laser_tools.evaluation import naive
+from laser_tools import cli
+from laser_tools.evaluation.speed import bench
+from laser_tools.evaluation.speed.scene import Scene, generate
 from laser_tools.grounding.contrast import relative_attention
-from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
-from laser_tools.vlm.load import VLM
-from laser_tools.vlm.prompts import Prompt, encode, token_layout, visual_positions
+from laser_tools.vlm.model import VLM
+from tests.oracle import naive_laser as naive
 
 GENERAL = "Write a general description of the image."  # ViCrop's other prompt
 WINDOW_PX = 336  # ViCrop's window at ratio 1: the input size of LLaVA-1.5
 RATIOS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 LAYER_SHARE = {"qwen2_5_vl": 22 / 28}  # ViCrop's layer over the depth, by model type
 OTHER_LAYER_SHARE = 14 / 32  # LLaVA-1.5's
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One question about one image, and where the image's visual tokens lie."""
-
-    vlm: VLM
-    image: Image.Image
-    question: str
-    options: LaserOptions
-    max_new_tokens: int
-    cells: Tensor  # (h, w): which visual token lies where
-    map_box: Box  # the part of the image that they cover
-
-    @property
-    def n_visual(self) -> int:
-        return self.cells.numel()
-
-
-def scene(
-    vlm: VLM, image: Image.Image, question: str, options: LaserOptions, max_new_tokens: int
-) -> Scene:
-    """Raises ModelUnavailable if the visual tokens are not where the family's rules say."""
-    encoded = encode(vlm, [Prompt((image,), question)])
-    layout = token_layout(vlm, encoded, 0, len(visual_positions(vlm, encoded)[0]))
-    return Scene(vlm, image, question, options, max_new_tokens, layout.tokens, layout.box)
-
-
-def plain(scene: Scene) -> int:
-    """The processor and `generate`, greedy; returns the number of tokens of the answer."""
-    return _generate(scene, [scene.image])
 
 
 def naive_laser(scene: Scene) -> int:
@@ -65,7 +37,7 @@ def naive_laser(scene: Scene) -> int:
     """
     seen = naive.look(*_asked(scene), scene.cells, scene.map_box, scene.options)
     with naive.eager(scene.vlm):
-        tokens = [_generate(scene, view) for view in (seen.positive, seen.negative)]
+        tokens = [generate(scene, view) for view in (seen.positive, seen.negative)]
     return max(tokens)
 
 
@@ -77,7 +49,7 @@ def vicrop(scene: Scene) -> int:
             naive.last_row(vlm, naive.inputs_of(vlm, [image], text)) for text in (question, GENERAL)
         )
         crop = image.crop(vicrop_box(_relative(scene, asked, general), scene.map_box).as_tuple())
-        return _generate(scene, [image, crop])
+        return generate(scene, [image, crop])
 
 
 def vicrop_box(heat: Tensor, map_box: Box) -> Box:
@@ -125,11 +97,11 @@ def _asked(scene: Scene) -> tuple[VLM, Image.Image, str]:
     return scene.vlm, scene.image, scene.question
 
 
-def _generate(scene: Scene, images: Sequence[Image.Image]) -> int:
-    """Greedy tokens until the model stops, or `max_new_tokens` of them."""
-    inputs = naive.inputs_of(scene.vlm, list(images), scene.question)
-    with torch.no_grad():
-        tokens = scene.vlm.model.generate(
-            **inputs, max_new_tokens=scene.max_new_tokens, do_sample=False, num_beams=1
-        )
-    return int(tokens.shape[1] - inputs["input_ids"].shape[1])
+ARMS = {
+    "naive": bench.SlowArm(naive_laser, keeps_attention=True),
+    "vicrop": bench.SlowArm(vicrop, keeps_attention=True),
+}
+
+if __name__ == "__main__":
+    bench.SLOW_ARMS.update(ARMS)
+    sys.exit(cli.run(["bench", "speed", *sys.argv[1:]]))

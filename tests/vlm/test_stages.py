@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from laser_tools.methods import clock as module
-from laser_tools.methods.clock import Clock
+from laser_tools.vlm import stages as module
+from laser_tools.vlm.stages import Clock
 
 
 @pytest.fixture
@@ -16,11 +16,11 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("ticks")
 def test_a_stage_is_charged_to_those_who_took_part() -> None:
     clock = Clock(2)
-    with clock.of([0, 1])("encode"):
+    with clock.stage("encode", [0, 1]):
         pass
-    with clock.of([1])("decode"):
+    with clock.stage("decode", [1]):
         pass
-    with pytest.raises(RuntimeError), clock.of([1])("decode"):
+    with pytest.raises(RuntimeError), clock.stage("decode", [1]):
         raise RuntimeError
     first, second = clock.timings_s()  # 7 seconds in all, 4 of them in no stage
     assert first == {"encode": 0.5, "attend": 0.0, "crop": 0.0, "decode": 0.0, "total": 2.5}
@@ -36,7 +36,7 @@ def test_a_stage_begins_and_ends_when_the_device_is_done(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(module, "perf_counter", lambda: now[0])
     clock = Clock(1, wait)
-    with clock.of([0])("attend"):
+    with clock.stage("attend", [0]):
         now[0] += 1.0
     (times,) = clock.timings_s()
     assert (times["attend"], times["total"]) == (11.0, 21.0)

@@ -1,0 +1,65 @@
+"""What a method is, and what all of them share: prompts, decoding, results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from laser_tools.grounding.vat import VATFusion
+from laser_tools.options import PromptOptions
+from laser_tools.schema import AnswerRequest, GroundedAnswer
+from laser_tools.vlm.call import ModelCall
+from laser_tools.vlm.choices import choice_trie
+from laser_tools.vlm.decode import Decoded, Limits, decode
+from laser_tools.vlm.prompts import Prompt, tail_text
+from laser_tools.vlm.reading.base import Read
+
+
+class Answerer(Protocol):
+    def __call__(
+        self,
+        call: ModelCall,
+        requests: Sequence[AnswerRequest],
+        options: Any,  # noqa: ANN401 (of the method's own type)
+    ) -> list[GroundedAnswer]:
+        """One answer per request, in order, without confidence and times."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to answer. Nothing is kept between calls but the model's prefix cache."""
+
+    answer: Answerer
+    options: type[PromptOptions]
+
+
+def query_prompts(
+    images: Sequence[Image.Image], questions: Sequence[str], options: PromptOptions
+) -> list[Prompt]:
+    """The whole image and the question: what is asked plainly, and what attention is read from."""
+    pairs = zip(images, questions, strict=True)
+    return [Prompt((image,), question, options.answer_instruction) for image, question in pairs]
+
+
+def decode_requests(
+    call: ModelCall, read: Read, requests: Sequence[AnswerRequest], fusion: VATFusion | None = None
+) -> list[Decoded]:
+    """Decode each request; with `fusion`, `read` is [positive, negative], twice as long."""
+    with call.stage("decode"):
+        return decode(call.vlm, read, limits_of(call, read, requests), fusion, call.check)
+
+
+def limits_of(call: ModelCall, read: Read, requests: Sequence[AnswerRequest]) -> list[Limits]:
+    """Length and choices of each request, with the choices tokenised as they follow its prompt."""
+    vlm, texts = call.vlm, read.texts[: len(requests)]
+    return [
+        Limits(
+            request.max_new_tokens,
+            choice_trie(vlm, tail_text(vlm, text), request.choices) if request.choices else None,
+        )
+        for request, text in zip(requests, texts, strict=True)
+    ]

@@ -1,0 +1,44 @@
+"""Boxes that a prompt must not see -> its visual tokens that show them."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from laser_tools.grounding.regions import covered_cells
+from laser_tools.schema import Box
+from laser_tools.vlm.layouts import ImageTokens
+from laser_tools.vlm.model import VLM
+from laser_tools.vlm.prompts import Prompt
+from laser_tools.vlm.reading.base import Hide
+from laser_tools.vlm.reading.tokenised import ImagePart, TokenisedPrompt
+
+
+def hidden_tokens(vlm: VLM, prompt: Prompt, tokenised: TokenisedPrompt, hide: Hide) -> Tensor:
+    """True (N,) for the visual tokens of a prompt's images that show what `hide` masks."""
+    triples = zip(prompt.images, tokenised.images, hide.corners, strict=True)
+    return torch.cat([_hidden_in(vlm, *triple, hide.boxes) for triple in triples])
+
+
+def _hidden_in(
+    vlm: VLM,
+    image: Image.Image,
+    part: ImagePart,
+    corner: tuple[int, int],
+    boxes: tuple[Box, ...],
+) -> Tensor:
+    """True (n,) for the tokens of one image, whose upper left corner is `corner` of the whole."""
+    n_tokens = int((part.input_ids == vlm.model.config.image_token_id).sum())
+    tokens = ImageTokens(vlm.processor, part.image_inputs, 0, n_tokens, image.size)
+    layout, (dx, dy) = vlm.family.layout(tokens), corner
+    seen = layout.box
+    frame = Box(x0=seen.x0 + dx, y0=seen.y0 + dy, x1=seen.x1 + dx, y1=seen.y1 + dy)
+    h, w = layout.tokens.shape
+    hidden = torch.zeros(n_tokens, dtype=torch.bool)
+    hidden[layout.tokens] = covered_cells(boxes, (h, w), frame)
+    if layout.overview is not None:
+        h, w = layout.overview.shape
+        whole = Box(x0=dx, y0=dy, x1=image.width + dx, y1=image.height + dy)
+        hidden[layout.overview] |= covered_cells(boxes, (h, w), whole)
+    return hidden

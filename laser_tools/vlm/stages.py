@@ -1,0 +1,70 @@
+"""Seconds by stage, charged to the requests that went through it, where somebody wants to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import perf_counter
+from typing import Protocol
+
+STAGES = ("encode", "attend", "crop", "decode")
+
+
+class Observer(Protocol):
+    """Whoever is told of the stages of a batch."""
+
+    def stage(self, name: str, items: Sequence[int]) -> AbstractContextManager[None]:
+        """Around a stage in which the requests `items` (indices) take part."""
+        ...
+
+    def timings_s(self) -> list[dict[str, float]]:
+        """Per request, seconds by stage and in total; empty where nothing was measured."""
+        ...
+
+
+class Unobserved:
+    """An `Observer` that measures nothing, for a batch of `n` requests."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def stage(self, name: str, items: Sequence[int]) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def timings_s(self) -> list[dict[str, float]]:
+        return [{} for _ in range(self._n)]
+
+
+class Clock:
+    """An `Observer` with a stop-watch. A stage's time is shared by the requests that took part.
+
+    So a request that is answered directly does not pay for the crops of its neighbours.
+    """
+
+    def __init__(self, n: int, wait: Callable[[], None] = lambda: None) -> None:
+        """`wait` returns once the device has done what it was given so far.
+
+        Without it the times on a GPU are those of the Python code that gives the GPU its work.
+        """
+        self._wait = wait
+        self._started = perf_counter()
+        self._seconds = [dict.fromkeys(STAGES, 0.0) for _ in range(n)]
+
+    def timings_s(self) -> list[dict[str, float]]:
+        """What is in no stage is shared by all."""
+        total = perf_counter() - self._started
+        known = sum(sum(stages.values()) for stages in self._seconds)
+        rest = (total - known) / max(len(self._seconds), 1)
+        return [{**stages, "total": sum(stages.values()) + rest} for stages in self._seconds]
+
+    @contextmanager
+    def stage(self, name: str, items: Sequence[int]) -> Iterator[None]:
+        self._wait()
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._wait()
+            share = (perf_counter() - started) / max(len(items), 1)
+            for item in items:
+                self._seconds[item][name] += share
