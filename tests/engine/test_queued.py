@@ -11,7 +11,7 @@ from time import monotonic
 import pytest
 
 from laser_tools.engine import LocalEngine
-from laser_tools.engine.base import Engine
+from laser_tools.engine.base import Engine, Request
 from laser_tools.engine.queue import RequestQueue, Ticket
 from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import (
@@ -97,10 +97,10 @@ async def test_a_request_that_fails_does_not_fail_its_neighbours(gated: GatedEng
 
 
 async def test_an_engine_that_loses_a_result_fails_the_call(gated: GatedEngine) -> None:
-    def forgetful(requests: Sequence[AnswerRequest], should_stop: ShouldStop) -> list[object]:
+    def forgetful(requests: Sequence[Request], should_stop: ShouldStop) -> list[object]:
         return []
 
-    gated.answer = forgetful  # type: ignore[method-assign, assignment]
+    gated.serve = forgetful  # type: ignore[method-assign, assignment]
     with QueuedEngine(gated) as queue, pytest.raises(ValueError, match="zip"):
         queue.answer(ask("a"))
 
