@@ -42,7 +42,7 @@ test-portable:
 
 soak: $(VENV)/.dev
 	mkdir -p runs
-	$(BIN)/laser-tools bench worker --soak --json runs/soak.json > runs/soak.md; \
+	$(BIN)/python -m tests.hardening --soak --json runs/soak.json > runs/soak.md; \
 	  code=$$?; cat runs/soak.md; exit $$code
 
 lint: $(VENV)/.dev

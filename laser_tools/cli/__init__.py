@@ -1,8 +1,9 @@
-"""`laser-tools`: ask, zoom, doctor, bench, train, serve. Results on stdout, the rest on stderr.
+"""The command line: `laser-tools` ask, zoom, doctor, bench, calibrate, serve.
 
-Exit codes: 0 done, 2 something the caller can mend (one sentence on stderr says what), 1 a fault
-of ours, or a check of the doctor's that failed, 130 interrupted. Torch is imported by the commands
-that run a model, when they run.
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 2 something the caller can mend
+(one sentence on stderr says what), 1 a fault of ours or a failed check of the doctor, 130
+interrupted. Torch is imported by the commands that run a model, when they run. May import every
+room.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def main() -> None:
     raise SystemExit(run())
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None, program: typer.Typer = app) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     try:
-        code = get_command(app).main(
+        code = get_command(program).main(
             args=list(arguments) if arguments is not None else None,
             prog_name="laser-tools",
             standalone_mode=False,

@@ -1,4 +1,4 @@
-"""`laser-tools bench`: MicroScenes, the tables that choose the defaults, speed, the worker."""
+"""`laser-tools bench`: MicroScenes, the tables that choose the defaults, speed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from laser_tools.cli import console, speed, worker_bench
+from laser_tools.cli import console, speed
 from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ def register(app: typer.Typer) -> None:
     group.command()(microscenes)
     group.command()(choices)
     group.command()(speed.speed)
-    group.command()(worker_bench.worker)
     app.add_typer(group, name="bench")
 
 

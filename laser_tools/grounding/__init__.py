@@ -1,4 +1,5 @@
-"""Pure tensors: from attention rows to boxes, from two logit streams to margins.
+"""The papers' formulas as pure tensors: from attention to boxes, from two streams to margins.
 
-Frames: a map has grid rows x columns; `regions` is the one place where it becomes pixels.
+A map has grid rows x columns; `regions` is the one place where it becomes pixels. Nothing here
+knows a model. May import the hall, and no transformers.
 """

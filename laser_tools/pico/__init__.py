@@ -1,4 +1,8 @@
-"""pico: the embedded vision-language model, its world (MicroScenes), its recipe and its weights."""
+"""pico: the embedded vision-language model, its world (MicroScenes), its recipe and its weights.
+
+The model is a stock LLaVA class with a vision tower of our own. Scenes are data that a seed makes
+and `draw` paints. May import `figures` and the hall.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The HTTP service: `create_app` (app.py) over a `Backend` (backend.py), run by `serve.py`.
+"""The HTTP service: `http` is its surface, `backends` run the model, `ray` spreads it over machines.
 
-The way of a request: journal -> auth -> admission -> body -> route -> backend. Importing it costs
-no torch; a model is imported where it is loaded.
+The way of a request: journal, auth, admission, body, route, backend. `run` serves until it is told
+to end. Importing it costs no torch; a model is imported where it is loaded. May import `engine` and
+what lies below.
 """

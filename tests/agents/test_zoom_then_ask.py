@@ -13,10 +13,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
-from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
 from laser_tools.tools import LaserToolkit
 from laser_tools.tools.planner import ScriptedPlanner
 from tests.agents.application import PATH, ask, build_agent, transcript
+from tests.hardening.hostile import HOSTILE_HANDLES
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
 
 QUESTION = "What colour is the small rectangle?"

@@ -14,20 +14,20 @@ import pytest
 from PIL import Image
 
 from laser_tools.errors import ImageRejected
-from laser_tools.evaluation.worker.bombs import bombs
-from laser_tools.evaluation.worker.image_files import (
-    chunk,
-    encode,
-    grey_png,
-    jpeg_with_scans,
-    png,
-)
 from laser_tools.images import decode_image
 from laser_tools.images.guards import (
     MAX_JPEG_SCANS,
     MAX_PNG_TEXTS,
     TOO_COMPLEX,
     check_container,
+)
+from tests.hardening.bombs import bombs
+from tests.hardening.image_files import (
+    chunk,
+    encode,
+    grey_png,
+    jpeg_with_scans,
+    png,
 )
 
 MAX_GROWTH_BYTES = 96 * 2**20

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from laser_tools.errors import ImageRejected
-from laser_tools.evaluation.worker.image_files import encode, grey_png, samples
 from laser_tools.images import UNDECODABLE, ImageLimits, decode_image, open_image_file, upright_rgb
+from tests.hardening.image_files import encode, grey_png, samples
 
 N_MUTATIONS = 21_000
 ADDRESS = re.compile(r"(?<![0-9])0x|object at|/")  # 40x24 is a size, 0x7f3a an address

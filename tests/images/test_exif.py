@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from laser_tools.evaluation.worker.image_files import chunk, encode, png
 from laser_tools.images import decode_image
+from tests.hardening.image_files import chunk, encode, png
 
 N_FILES = 600
 SIZE = (40, 30)

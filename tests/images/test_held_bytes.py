@@ -13,7 +13,7 @@ _MEASURE = """
 import gc, json, os, re
 from pathlib import Path
 from PIL import Image
-from laser_tools.evaluation.worker.image_files import encode
+from tests.hardening.image_files import encode
 from laser_tools.images import decode_image, held_bytes
 
 def resident_bytes():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageChops
 
-from laser_tools.evaluation.worker.golden import (
+from laser_tools.images import decode_image
+from tests.hardening.golden import (
     CELL,
     COMBINATIONS,
     FORMATS,
@@ -17,8 +18,7 @@ from laser_tools.evaluation.worker.golden import (
     paint,
     worst_difference,
 )
-from laser_tools.evaluation.worker.image_files import chunk, encode, png
-from laser_tools.images import decode_image
+from tests.hardening.image_files import chunk, encode, png
 
 
 @pytest.mark.parametrize(("kind", "mode", "orientation"), COMBINATIONS)

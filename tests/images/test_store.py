@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from laser_tools.errors import ImageRejected, InvalidRequest, UnknownImage
-from laser_tools.evaluation.worker.image_files import encode
 from laser_tools.images.decode import held_bytes
 from laser_tools.images.store import ImageStore, content_digest
 from laser_tools.schema import Box
+from tests.hardening.image_files import encode
 
 
 def box(x0: int, y0: int, x1: int, y1: int) -> Box:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from laser_tools.errors import InvalidRequest, LaserError, MissingExtra, ModelUnavailable
-from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.tools import LaserToolkit
+from tests.hardening.hostile import HOSTILE_HANDLES
 from tests.tools.fakes import ColourEngine
 from tests.tools.test_tools import call
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from laser_tools.errors import ModelUnavailable
-from laser_tools.evaluation.worker.guard import watching
 from laser_tools.vlm.load import load_vlm
+from tests.hardening.audit_hooks import watching
 from tests.toys import toy_llava
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from laser_tools.evaluation.worker.credentials import HOSTS, NAME, ROUTES, credentials
+from tests.hardening.credentials import HOSTS, NAME, ROUTES, credentials
 from tests.worker.harness import ALICE, JSON, house, png, raw, sha256
 
 CREDENTIALS = credentials(ALICE)

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from laser_tools.evaluation.worker.image_files import encode
 from laser_tools.worker.http import store
 from laser_tools.worker.http.fair_pool import FairPool
+from tests.hardening.image_files import encode
 from tests.worker.harness import BOB, client_of, house, png, sha256
 
 ALICES, BOBS, CAROLS = 0, 1, 2

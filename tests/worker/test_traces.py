@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from laser_tools.engine import LocalEngine
-from laser_tools.evaluation.worker.credentials import ROUTES
 from laser_tools.pico.items import draw_items
 from laser_tools.schema import AnswerRequest
 from laser_tools.worker.backends.local import load_engine
+from tests.hardening.credentials import ROUTES
 from tests.worker.harness import (
     ALICE,
     BOB,

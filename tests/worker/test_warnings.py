@@ -11,7 +11,7 @@ N_FILES = 300
 _DECODES = """
 import struct, sys, warnings
 from laser_tools.errors import ImageRejected
-from laser_tools.evaluation.worker.image_files import encode, png
+from tests.hardening.image_files import encode, png
 from laser_tools.images import decode_image
 from laser_tools.worker.run import log_to_stderr
 from PIL import Image

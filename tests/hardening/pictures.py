@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 
-from laser_tools.evaluation.worker.image_files import encode
-from laser_tools.evaluation.worker.process import CANARY
+from tests.hardening.image_files import encode
+from tests.hardening.process import CANARY
 
 SIDE_PX = 224
 COLOURS = ("red", "blue", "green", "yellow", "purple", "orange")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 
-from laser_tools.evaluation.worker.caller import Caller
-from laser_tools.evaluation.worker.log import found_in
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import CANARY
-from laser_tools.evaluation.worker.setting import Bench, Figures
+from tests.hardening.caller import Caller
+from tests.hardening.log import found_in
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.process import CANARY
+from tests.hardening.sizes import Bench, Figures
 
 
 def secrets(bench: Bench) -> Figures:

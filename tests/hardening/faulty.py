@@ -1,6 +1,6 @@
-"""A worker whose engine fails where a question says so, for `bench worker` alone.
+"""A worker whose engine fails where a question says so, for `tests.hardening` alone.
 
-    python -m laser_tools.evaluation.worker.faulty
+    python -m tests.hardening.faulty
 
 It is `laser-tools serve`, configured by LASER_* variables. A question that ends in ` [kind@stage]`
 is asked without its mark, and the fault happens once the model reaches that stage.
@@ -19,8 +19,6 @@ import torch
 
 from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
-from laser_tools.evaluation.worker.leash import end_with_parent
-from laser_tools.evaluation.worker.setting import STAGES
 from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.stages import Clock
@@ -28,6 +26,8 @@ from laser_tools.worker.backends.local import LocalBackend, load_engine
 from laser_tools.worker.http.record import log_event
 from laser_tools.worker.run import log_to_stderr, serve
 from laser_tools.worker.settings import WorkerSettings, worker_settings
+from tests.hardening.exit_with_parent import end_with_parent
+from tests.hardening.sizes import STAGES
 
 OUTSIDE = "outside"  # of the engine, which recovers from want of memory by itself
 KINDS = ("oom-once", "oom", "cuda", "wedge", "slow")

@@ -12,14 +12,14 @@ from PIL import Image
 
 from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
-from laser_tools.evaluation.worker.faulty import KINDS, FaultyClock, FaultyEngine
-from laser_tools.evaluation.worker.setting import STAGES
 from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.stages import STAGES as CLOCK_STAGES
 from laser_tools.worker.backends.watch import is_device_fault, is_out_of_memory
 from laser_tools.worker.http.record import logger
 from tests.gated import asked
+from tests.hardening.faulty import KINDS, FaultyClock, FaultyEngine
+from tests.hardening.sizes import STAGES
 
 
 class Staged(Engine):

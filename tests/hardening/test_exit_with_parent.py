@@ -15,7 +15,7 @@ from tests.processes import alive
 BENCH = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-from laser_tools.evaluation.worker.process import Workers
+from tests.hardening.process import Workers
 with Workers({}) as workers:
     print(workers.start().popen.pid, flush=True)
     time.sleep(600)

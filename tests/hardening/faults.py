@@ -6,10 +6,10 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from laser_tools.evaluation.worker.caller import Caller, Reply
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import WorkerProcess, until
-from laser_tools.evaluation.worker.setting import STAGES, Bench, Figures
+from tests.hardening.caller import Caller, Reply
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.process import WorkerProcess, until
+from tests.hardening.sizes import STAGES, Bench, Figures
 
 EVENT_S = 30.0
 GOOD_REFUSALS = {(413, "too_large"), (503, "model_unavailable")}

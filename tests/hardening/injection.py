@@ -16,11 +16,11 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from PIL import Image
 
-from laser_tools.evaluation.worker.guard import Seen, watching
-from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
-from laser_tools.evaluation.worker.says import FixedAnswerEngine
-from laser_tools.evaluation.worker.setting import Bench, Figures
 from laser_tools.tools.langchain import LaserToolkit
+from tests.hardening.audit_hooks import Seen, watching
+from tests.hardening.fixed_answer_engine import FixedAnswerEngine
+from tests.hardening.hostile import HOSTILE_HANDLES
+from tests.hardening.sizes import Bench, Figures
 
 THREAD, OTHERS = "mine", "somebody-else"
 _ORDER = re.compile(r"CALL (\w+) (\{.*?\}) NOW")

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from laser_tools.errors import ImageRejected
-from laser_tools.evaluation.worker.bombs import bombs
-from laser_tools.evaluation.worker.caller import Caller, Reply
-from laser_tools.evaluation.worker.mutate import disguised, mutations, truncations
-from laser_tools.evaluation.worker.resources import resources
-from laser_tools.evaluation.worker.setting import Bench, Figures
 from laser_tools.images.decode import FORMATS, decode_image
+from tests.hardening.bombs import bombs
+from tests.hardening.caller import Caller, Reply
+from tests.hardening.mutate import disguised, mutations, truncations
+from tests.hardening.resources import resources
+from tests.hardening.sizes import Bench, Figures
 
 HANG_S = 2.0
 ACCEPTED, REJECTED = "accepted", "rejected"

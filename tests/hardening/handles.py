@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from langchain_core.tools import BaseTool
 from PIL import Image
 
-from laser_tools.evaluation.worker.guard import watching
-from laser_tools.evaluation.worker.hostile import HOSTILE_HANDLES
-from laser_tools.evaluation.worker.says import FixedAnswerEngine
-from laser_tools.evaluation.worker.setting import Bench, Figures
 from laser_tools.tools.langchain import LaserToolkit
+from tests.hardening.audit_hooks import watching
+from tests.hardening.fixed_answer_engine import FixedAnswerEngine
+from tests.hardening.hostile import HOSTILE_HANDLES
+from tests.hardening.sizes import Bench, Figures
 
 ARGUMENTS = {"grounded_vqa": {"question": "?"}, "zoom_to_evidence": {"what": "it"}}
 

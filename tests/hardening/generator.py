@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Self
 
-from laser_tools.evaluation.worker.caller import BROKEN, PATIENCE_S, REFUSED, Reply
-from laser_tools.evaluation.worker.pictures import Asked
-from laser_tools.evaluation.worker.process import HOST, WorkerProcess, bearer
 from laser_tools.wire import ANSWER_PATH
+from tests.hardening.caller import BROKEN, PATIENCE_S, REFUSED, Reply
+from tests.hardening.pictures import Asked
+from tests.hardening.process import HOST, WorkerProcess, bearer
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from laser_tools import LaserToolkit, cli
 from laser_tools.errors import ImageRejected, InvalidRequest
-from laser_tools.evaluation.worker import (
+from tests.hardening import __main__ as hardening
+from tests.hardening import (
     auth,
     bad_inputs,
     bench,
@@ -32,18 +33,18 @@ from laser_tools.evaluation.worker import (
     report,
     stops,
 )
-from laser_tools.evaluation.worker.caller import BROKEN, REFUSED, Reply
-from laser_tools.evaluation.worker.log import Log
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import CANARY, Workers, until
-from laser_tools.evaluation.worker.resources import (
+from tests.hardening.caller import BROKEN, REFUSED, Reply
+from tests.hardening.log import Log
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.process import CANARY, Workers, until
+from tests.hardening.resources import (
     Resources,
     descendants,
     resources,
     slope_per_1000,
     title,
 )
-from laser_tools.evaluation.worker.setting import QUICK, SOAK, Bench
+from tests.hardening.sizes import QUICK, SOAK, Bench
 
 
 def request_line(status: int, **more: object) -> str:
@@ -345,7 +346,7 @@ def test_a_check_that_is_not_there() -> None:
 def test_the_quickest_part_against_a_real_worker(tmp_path: Path) -> None:
     path = tmp_path / "worker.json"
     only = "auth,secrets,border,bad_inputs,storm,handles"
-    code = cli.run(["bench", "worker", "--quick", "--only", only, "--json", str(path)])
+    code = cli.run(["--quick", "--only", only, "--json", str(path)], hardening.app)
     found = json.loads(path.read_text())
     wrong = [name for name in report.missed(found) if name != "bad_inputs.slowest_s"]  # the machine
     assert wrong == [], found

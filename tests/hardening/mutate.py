@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from laser_tools.evaluation.worker.image_files import encode, samples
+from tests.hardening.image_files import encode, samples
 
 MAX_CHANGES = 8
 TRUNCATED = ("png-alpha", "jpeg-progressive", "webp-lossless")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from laser_tools.evaluation.worker.process import FAULTY, SERVE, WorkerProcess, Workers
+from tests.hardening.process import FAULTY, SERVE, WorkerProcess, Workers
 
 Figures = Mapping[str, object]
 """A part of the JSON report. What is printed beside its key is in report.py."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from laser_tools.evaluation.worker.caller import BROKEN, REFUSED
-from laser_tools.evaluation.worker.generator import Generator
-from laser_tools.evaluation.worker.pictures import distinct
+from tests.hardening.caller import BROKEN, REFUSED
+from tests.hardening.generator import Generator
+from tests.hardening.pictures import distinct
 
 pytestmark = pytest.mark.enable_socket
 

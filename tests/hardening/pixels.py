@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from laser_tools.errors import ImageRejected
-from laser_tools.evaluation.worker.golden import (
+from laser_tools.images.decode import decode_image
+from tests.hardening.golden import (
     COMBINATIONS,
     FORMATS,
     golden,
     golden_file,
     worst_difference,
 )
-from laser_tools.evaluation.worker.setting import Bench, Figures
-from laser_tools.images.decode import decode_image
+from tests.hardening.sizes import Bench, Figures
 
 
 def pixels(bench: Bench) -> Figures:

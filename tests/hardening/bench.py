@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.machine import commit
-from laser_tools.evaluation.worker.log import Log
-from laser_tools.evaluation.worker.process import Workers
-from laser_tools.evaluation.worker.setting import Bench, Figures, Sizes
+from tests.hardening.log import Log
+from tests.hardening.process import Workers
+from tests.hardening.sizes import Bench, Figures, Sizes
 
 # The name for --only -> its file. The last ones end the main worker, or want it at its calmest.
 CHECKS = {
-    "overhead": "pace",
-    "throughput": "pace",
+    "overhead": "latency",
+    "throughput": "latency",
     "load": "load",
     "concurrency": "mixture",
     "border": "mixture",
@@ -96,6 +96,6 @@ def machine() -> dict[str, object]:
 
 
 def _check(name: str) -> Callable[[Bench], Figures]:
-    module = importlib.import_module(f"laser_tools.evaluation.worker.{CHECKS[name]}")
+    module = importlib.import_module(f"tests.hardening.{CHECKS[name]}")
     check: Callable[[Bench], Figures] = getattr(module, name)
     return check

@@ -1,6 +1,6 @@
 """A worker of the bench, which ends with it: however the bench ends, its end of a pipe is closed.
 
-    python -m laser_tools.evaluation.worker.leash serve ...
+    python -m tests.hardening.exit_with_parent serve ...
 
 It is `laser-tools` with these arguments.
 """

@@ -1,16 +1,25 @@
-"""`laser-tools bench worker`: load, faults and hostility against real workers on loopback."""
+"""Load, faults and hostility against real workers on loopback.
+
+python -m tests.hardening --quick
+python -m tests.hardening --soak --json runs/soak.json
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
+from laser_tools import cli
 from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
 
+app = typer.Typer(add_completion=False)
 
-def worker(
+
+@app.command()
+def harden(
     model: console.Model = "pico",
     quick: Annotated[
         bool,
@@ -33,8 +42,8 @@ def worker(
     console.require("The worker's bench", "engine", "server")
     if quick and soak:
         raise InvalidRequest("--quick and --soak exclude each other.")
-    from laser_tools.evaluation.worker import bench, report
-    from laser_tools.evaluation.worker.setting import QUICK, SOAK, Sizes
+    from tests.hardening import bench, report
+    from tests.hardening.sizes import QUICK, SOAK, Sizes
 
     sizes = QUICK if quick else SOAK if soak else Sizes()
     names = None if only is None else [name.strip() for name in only.split(",")]
@@ -45,3 +54,7 @@ def worker(
         typer.echo(report.table(figures))
     if report.missed(figures):
         raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(sys.argv[1:], app))

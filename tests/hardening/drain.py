@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 
-from laser_tools.evaluation.worker.caller import REFUSED, Caller, Reply
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
+from tests.hardening.caller import REFUSED, Caller, Reply
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.sizes import N_CLIENTS, Bench, Figures
 
 RETRIED = (REFUSED, 429, 503)
 PATIENCE_S = 240.0  # of a client, over all its retries

@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 import httpx
 
 from laser_tools.evaluation.same_answer import differences
-from laser_tools.evaluation.worker.pictures import Asked
-from laser_tools.evaluation.worker.process import METRICS_KEY, WorkerProcess, bearer
 from laser_tools.wire import ANSWER_PATH, DEADLINE_HEADER, IMAGES_PATH
+from tests.hardening.pictures import Asked
+from tests.hardening.process import METRICS_KEY, WorkerProcess, bearer
 
 PATIENCE_S = 120.0
 REFUSED, BROKEN = 0, -1  # in place of a status: nobody listens; the connection broke

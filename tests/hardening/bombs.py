@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import zlib
 
-from laser_tools.evaluation.worker.image_files import (
+from tests.hardening.image_files import (
     chunk,
     grey_png,
     jpeg_with_scans,

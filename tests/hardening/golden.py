@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from laser_tools.evaluation.worker.image_files import encode
+from tests.hardening.image_files import encode
 
 CELL = 16  # px; JPEG's largest block, so that flat cells stay flat
 GRID = (4, 3)  # cells across and down the upright picture

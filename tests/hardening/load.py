@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 
-from laser_tools.evaluation.worker.caller import BROKEN, Asks, Caller
-from laser_tools.evaluation.worker.generator import Generator
-from laser_tools.evaluation.worker.pace import per_second, upload
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
 from laser_tools.worker.http.quantile import quantile
+from tests.hardening.caller import BROKEN, Asks, Caller
+from tests.hardening.generator import Generator
+from tests.hardening.latency import per_second, upload
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.sizes import N_CLIENTS, Bench, Figures
 
 MAX_OPEN = 2000  # arrivals past it are counted and not sent: the generator's memory has a bound
 OVERLOAD = 5.0

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from laser_tools.evaluation.worker.caller import Asks, Caller, Reply
-from laser_tools.evaluation.worker.pictures import Asked, distinct, repeated
-from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
+from tests.hardening.caller import Asks, Caller, Reply
+from tests.hardening.pictures import Asked, distinct, repeated
+from tests.hardening.sizes import N_CLIENTS, Bench, Figures
 
 WARM_UP = 3
 

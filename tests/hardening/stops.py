@@ -7,13 +7,13 @@ import random
 import time
 
 from laser_tools.errors import ModelUnavailable
-from laser_tools.evaluation.worker.caller import Caller
-from laser_tools.evaluation.worker.pace import upload
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import WorkerProcess, until
-from laser_tools.evaluation.worker.resources import resources
-from laser_tools.evaluation.worker.setting import STAGES, Bench, Figures
 from laser_tools.worker.http.quantile import quantile
+from tests.hardening.caller import Caller
+from tests.hardening.latency import upload
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.process import WorkerProcess, until
+from tests.hardening.resources import resources
+from tests.hardening.sizes import STAGES, Bench, Figures
 
 DEADLINE_S = 1.5  # enough to reach the last stage
 STOP_S = 30.0

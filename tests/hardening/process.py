@@ -14,10 +14,10 @@ from typing import Self
 import httpx
 
 from laser_tools.errors import ModelUnavailable
-from laser_tools.evaluation.worker.log import Log
+from tests.hardening.log import Log
 
-SERVE = ("-m", "laser_tools.evaluation.worker.leash", "serve")
-FAULTY = ("-m", "laser_tools.evaluation.worker.faulty")
+SERVE = ("-m", "tests.hardening.exit_with_parent", "serve")
+FAULTY = ("-m", "tests.hardening.faulty")
 CANARY = "c4n4ry"
 KEY = f"key-{CANARY}-0123456789"  # no log may hold it
 METRICS_KEY = f"metrics-{KEY}"
@@ -30,7 +30,8 @@ LOOK_S = 0.02
 class WorkerProcess:
     """One process. Its log is read by a thread until it ends; it ends at the latest with ours.
 
-    However ours ends, a signal included, the pipe to its standard input is closed (leash.py).
+    However ours ends, a signal included, the pipe to its standard input is closed: see
+    exit_with_parent.py.
     """
 
     def __init__(self, command: Sequence[str], variables: dict[str, str], port: int = 0) -> None:

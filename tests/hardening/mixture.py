@@ -7,13 +7,13 @@ import math
 import random
 from collections import Counter
 
-from laser_tools.evaluation.worker.caller import Caller, Reply
-from laser_tools.evaluation.worker.image_files import encode
-from laser_tools.evaluation.worker.mutate import mutations
-from laser_tools.evaluation.worker.pace import closed_loop, upload
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.resources import Resources, resources, slope_per_1000
-from laser_tools.evaluation.worker.setting import N_CLIENTS, Bench, Figures
+from tests.hardening.caller import Caller, Reply
+from tests.hardening.image_files import encode
+from tests.hardening.latency import closed_loop, upload
+from tests.hardening.mutate import mutations
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.resources import Resources, resources, slope_per_1000
+from tests.hardening.sizes import N_CLIENTS, Bench, Figures
 
 N_PICTURES = 16
 SAMPLES = 40  # looks at the process during the soak

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 
 from laser_tools.client import WorkerClient
 from laser_tools.errors import LaserError
-from laser_tools.evaluation.worker.caller import Caller
-from laser_tools.evaluation.worker.pace import upload
-from laser_tools.evaluation.worker.pictures import Asked, distinct
-from laser_tools.evaluation.worker.process import KEY, SERVE, WorkerProcess, until
-from laser_tools.evaluation.worker.resources import descendants, title
-from laser_tools.evaluation.worker.setting import UNBOUNDED, Bench, Figures
 from laser_tools.images.decode import decode_image
 from laser_tools.schema import AnswerRequest
+from tests.hardening.caller import Caller
+from tests.hardening.latency import upload
+from tests.hardening.pictures import Asked, distinct
+from tests.hardening.process import KEY, SERVE, WorkerProcess, until
+from tests.hardening.resources import descendants, title
+from tests.hardening.sizes import UNBOUNDED, Bench, Figures
 
 N_REPLICAS = 2
 N_PATIENT = 8  # clients of each kind

@@ -9,10 +9,10 @@ import asyncio
 import itertools
 import time
 
-from laser_tools.evaluation.worker.caller import BROKEN, Reply
-from laser_tools.evaluation.worker.credentials import HOSTS, ROUTES, TOO_LONG, Headers, credentials
-from laser_tools.evaluation.worker.process import HOST, KEY
-from laser_tools.evaluation.worker.setting import Bench, Figures
+from tests.hardening.caller import BROKEN, Reply
+from tests.hardening.credentials import HOSTS, ROUTES, TOO_LONG, Headers, credentials
+from tests.hardening.process import HOST, KEY
+from tests.hardening.sizes import Bench, Figures
 
 FIXED: Headers = [
     ("x-forwarded-host", "127.0.0.1"),
