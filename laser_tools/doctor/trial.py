@@ -7,6 +7,7 @@ from PIL import Image
 
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.decode import Limits, decode
+from laser_tools.vlm.forked import check_process
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, token_layout, visual_positions
 from laser_tools.vlm.reading import read
@@ -17,6 +18,7 @@ SIZE = (113, 85)  # px; small, and no multiple of usual patches: resizing has to
 def try_out(vlm: VLM) -> None:
     """Read a small grey image with a question, and decode two tokens. Raises what goes wrong."""
     prompt = Prompt((Image.new("RGB", SIZE, "grey"),), "What is in the image?")
+    check_process(vlm.device)
     with vlm.lock, torch.inference_mode():
         found = read(ModelCall(vlm), [prompt])
         (visual,) = visual_positions(vlm, found.encoded)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import torch
 
-from laser_tools.errors import LaserError, ModelUnavailable
+from laser_tools.errors import InvalidRequest, LaserError, ModelUnavailable
 from laser_tools.vlm.memory_errors import is_out_of_memory
 
 OPTIONAL = {
@@ -32,6 +32,8 @@ def explained(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except InvalidRequest as error:  # of a question that we asked: the folder is to blame
+        raise ModelUnavailable(f"{what}: {error.public_text}") from error
     except LaserError:
         raise
     except Exception as error:

@@ -105,7 +105,9 @@ def test_a_second_sigterm_ends_at_once_and_says_so() -> None:
 
 def test_a_hang_up_drains() -> None:
     """The terminal's end, or a service manager's reload: nothing in flight is lost."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup a child would ignore it
     with process(*SCRIPTED) as worker:
+        signal.signal(signal.SIGHUP, before)
         worker.ready()
         worker.upload(png())
         with in_flight(worker, "a while") as asked:
