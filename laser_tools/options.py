@@ -29,7 +29,8 @@ class PromptOptions(Frozen):
 class LookOptions(PromptOptions):
     """Contrastive attention, VAQ and the localisation map (LASER eqs. 3-5)."""
 
-    no_query: Literal["empty", "instruction"] = "empty"  # "instruction" keeps that line
+    # "instruction" keeps that line; "none" subtracts nothing: raw attention, the baseline
+    no_query: Literal["empty", "instruction", "none"] = "empty"
     zoom_template: str = "Where is the {what}?"  # the question of `zoom`
     readout: Readout = "last"  # last prompt position (the paper), or mean of the question tokens
     renormalise: bool = False  # maps sum to 1 over the visual tokens before the subtraction
@@ -101,3 +102,20 @@ class LaserOptions(LookOptions, CropOptions):
 
 PAPER = LaserOptions(alpha=1.0, negative="pixels", direct_margin=None)
 """LASER as its paper has it, where it says: every question verified, the patches painted over."""
+
+# A confidence holds for the options it was fitted with. Which of them it depends on: each option
+# stands in one of these three (tests/test_options.py).
+
+SHAPE_EVERY_ANSWER = frozenset({"answer_instruction"})
+"""Options that change the margins of every answer, a plain one's as well."""
+
+SHAPE_LASER_ANSWERS = frozenset({
+    "no_query", "readout", "renormalise", "k_head", "layer", "first_layer",  # where LASER looks,
+    "aggregate", "k_patch", "box_rule", "crop_ratio", "min_crop_px", "view",  # what it shows,
+    "negative", "mask_fill", "alpha", "beta",  # what that is held against,
+    "direct_margin", "verify_margin",  # and which of its passes gives the answer
+})  # fmt: skip
+"""Options that change the margins of LASER's answers, or which of its routes an answer takes."""
+
+SHAPE_NO_ANSWER = frozenset({"zoom_template", "max_evidence"})
+"""Options of `zoom`, and of what is told about an answer."""

@@ -145,7 +145,12 @@ class Localisation(Frozen):
 
 
 class GroundedAnswer(Frozen):
-    """An answer with its evidence. `confidence` is null where the model has no calibration."""
+    """An answer with its evidence.
+
+    `confidence` is null where the model has no calibration for its options, and where the model
+    said nothing. Such an answer is `abstained`, as is one below the request's `abstain_below`; both
+    read "not sure".
+    """
 
     answer: str
     confidence: float | None

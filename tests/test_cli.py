@@ -15,6 +15,7 @@ from laser_tools.cli import console
 from laser_tools.doctor import checks as doctor
 from laser_tools.evaluation import calibrate as fitting
 from laser_tools.evaluation.arms import Arm, Ask, Outcome, run_arm
+from laser_tools.evaluation.bench import METHODS
 from laser_tools.evaluation.report import BenchReport
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.pico.items import Item
@@ -180,7 +181,8 @@ def test_bench_writes_json_and_pictures(
     file = tmp_path / "out.json"
     text = out_of(capsys, [*TINY_BENCH, "--model", model, "--json", str(file)])
     report = BenchReport.model_validate_json(file.read_text())
-    assert (report.n, list(report.methods)) == (6, ["plain", "fixed-layer", "laser", "oracle"])
+    assert (report.n, list(report.methods)) == (6, list(METHODS))
+    assert len(report.validation_by_layer) == 4
     assert set(report.attention_aggregation) == {"raw", "relative", "contrastive", "even"}
     assert len(report.layers["overall"]) == 4
     assert "| reading |" in text
@@ -225,6 +227,13 @@ def test_calibrate_stores_the_fit_beside_the_model(
 def half_right(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[Outcome]:
     """The real answers with every second one called right."""
     return [replace(one, right=i % 2 == 0) for i, one in enumerate(run_arm(ask, arm, items))]
+
+
+def test_calibrate_refuses_the_scenes_that_pico_was_trained_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sentence = trouble_of(capsys, ["calibrate", "--split", "train", "--n", "6"])
+    assert "--split validation" in sentence
 
 
 def test_calibrate_refuses_to_invent(capsys: pytest.CaptureFixture[str], model: str) -> None:

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from laser_tools.options import LaserOptions
+from laser_tools.options import (
+    SHAPE_EVERY_ANSWER,
+    SHAPE_LASER_ANSWERS,
+    SHAPE_NO_ANSWER,
+    LaserOptions,
+)
 
 
 @pytest.mark.parametrize("template", ["Where?", "Where is {it}?", "{what} {0}", "{what"])
@@ -23,3 +28,8 @@ def test_what_makes_no_sense_is_refused(field: dict[str, float]) -> None:
 def test_options_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         LaserOptions().alpha = 2.0
+
+
+def test_every_option_says_which_confidences_depend_on_it() -> None:
+    said = [*SHAPE_EVERY_ANSWER, *SHAPE_LASER_ANSWERS, *SHAPE_NO_ANSWER]
+    assert sorted(said) == sorted(LaserOptions.model_fields)  # each once

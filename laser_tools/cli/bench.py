@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,9 @@ from laser_tools.errors import InvalidRequest
 if TYPE_CHECKING:
     from laser_tools.evaluation.report import BenchReport
     from laser_tools.evaluation.sweep import Row
+
+METHODS = "plain,fixed-layer,best-layer,raw-attention,laser,oracle"  # evaluation/bench.py
+LAYER_QUESTIONS = 480  # of validation, at most, to choose best-layer
 
 Items = Annotated[int, typer.Option("--n", min=1, help="How many questions.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Questions per forward pass.")]
@@ -31,8 +34,8 @@ def register(app: typer.Typer) -> None:
 def microscenes(
     split: Annotated[console.Split, typer.Option(help="Which items.")] = "test",
     methods: Annotated[
-        str, typer.Option(help="Comma-separated: plain, fixed-layer, laser, oracle.")
-    ] = "plain,fixed-layer,laser,oracle",
+        str, typer.Option(help=f"Comma-separated: {METHODS.replace(',', ', ')}.")
+    ] = METHODS,
     n: Items = 2400,
     seed: console.Seed = 0,
     fixed_layer: Annotated[
@@ -46,10 +49,11 @@ def microscenes(
 ) -> None:
     """Compare methods on the same MicroScenes questions.
 
+    best-layer is the fixed layer that is right most often on 480 validation questions, or --n.
     With --json FILE, pictures of accuracy, chosen layers and reliability are drawn beside it.
     """
     console.require("The bench", "engine")
-    from laser_tools.evaluation.bench import Setup, bench
+    from laser_tools.evaluation.bench import Setup, bench, score_layers
     from laser_tools.evaluation.subject import VLMSubject
     from laser_tools.pico.items import draw_items
 
@@ -62,6 +66,12 @@ def microscenes(
         batch_size=batch_size,
     )
     subject = VLMSubject(console.load_model(model, device))
+    if "best-layer" in setup.methods:
+        few = min(n, LAYER_QUESTIONS)
+        with console.progress(few, "layers on validation") as bar:
+            items = draw_items("validation", few, seed)
+            scores = score_layers(subject, items, setup.options, bar.update)
+        setup = replace(setup, validation_by_layer=scores)
     with console.progress(n, f"bench {split}") as bar:
         report = bench(subject, draw_items(split, n, seed), setup, bar.update)
     _deliver(report, json_file)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from laser_tools.cli import console
+from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from laser_tools.grounding.confidence import Calibration
@@ -75,17 +76,23 @@ def calibrate(
     from laser_tools.evaluation import calibrate as fitting
     from laser_tools.evaluation.subject import VLMSubject
     from laser_tools.pico.items import draw_items
+    from laser_tools.pico.tower import PicoTowerConfig
     from laser_tools.vlm.load import PICO_FOLDER, WEIGHTS, model_hash
     from laser_tools.vlm.snapshot import find_snapshot
 
     changed = console.options_from(options)
     vlm = replace(console.load_model(model, device), calibration=None)
+    tower = getattr(vlm.model.config, "vision_config", None)
+    if split == "train" and isinstance(tower, PicoTowerConfig):
+        raise InvalidRequest(
+            "pico was trained on the scenes of the train split, and is surer there than it ought "
+            "to be. Calibrate it with --split validation."
+        )
     folder = PICO_FOLDER if model == "pico" else find_snapshot(model)
     with console.progress(n, f"asking {split}") as bar:
         items = draw_items(split, n, seed)
         pairs = fitting.judge(VLMSubject(vlm).ask, items, changed, bar.update)
-    digest, fit_gate = model_hash(folder / WEIGHTS), changed.direct_margin == "fitted"
-    fit = fitting.calibrate(pairs, digest, split, fit_gate=fit_gate)
+    fit = fitting.calibrate(pairs, model_hash(folder / WEIGHTS), split, changed)
     _report(fit, fitting.store(fit, folder), as_json)
 
 

@@ -153,16 +153,24 @@ class LocalEngine(Engine):
         torch.cuda.empty_cache()
 
     def _judged(self, request: Request, answer: Result) -> Result:
-        """An answer with its probability, and withheld where the caller asked for more."""
-        calibration = self.vlm.calibration
-        if calibration is None or not isinstance(answer, GroundedAnswer):
+        """An answer with its probability; withheld if empty, or where the caller asked for more."""
+        if not isinstance(answer, GroundedAnswer):
+            return answer
+        if not answer.answer:
+            return _withheld(answer)
+        calibration, options = self.vlm.calibration, self._options(kind_of(request))
+        if calibration is None or not calibration.holds_for(answer.route, options):
             return answer
         confidence = calibration.probability(features(answer), answer.route)
         judged = answer.model_copy(update={"confidence": confidence})
         least = request.abstain_below if isinstance(request, AnswerRequest) else None
         if confidence is None or least is None or confidence >= least:
             return judged
-        return judged.model_copy(update={"answer": NOT_SURE, "abstained": True})
+        return _withheld(judged)
+
+
+def _withheld(answer: GroundedAnswer) -> GroundedAnswer:
+    return answer.model_copy(update={"answer": NOT_SURE, "abstained": True})
 
 
 def served(kind: Kind) -> Serve:

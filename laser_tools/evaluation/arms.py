@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.metrics import box_hit, is_right
+from laser_tools.evaluation.oracle import ask_oracle
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.schema import AnswerRequest, GroundedAnswer
 
 if TYPE_CHECKING:
     from laser_tools.pico.items import Item
@@ -30,7 +31,7 @@ Ask = Callable[[Sequence[AnswerRequest], LaserOptions], list[GroundedAnswer]]
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to ask. `oracle` is LASER told the true box (plain where there is none)."""
+    """One way to ask. `oracle` is LASER told where the evidence is (evaluation/oracle.py)."""
 
     name: str
     options: LaserOptions
@@ -42,6 +43,7 @@ class Outcome:
     """One answer judged. `hit` is None where nothing was cropped or nothing is to be found."""
 
     type: str
+    detail: str  # the item's own: what kind of question of its type it was
     right: bool
     hit: bool | None
     wall_s: float  # this question's share of its batch
@@ -62,37 +64,26 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def run_arm(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[Outcome]:
     """Ask one batch in one way and judge the answers."""
-    requests = [_request(arm, item) for item in items]
     start = time.perf_counter()
-    results = ask(requests, arm.options)
+    results = _results(ask, arm, items)
     wall_s = (time.perf_counter() - start) / len(items)
     return [_judge(item, result, wall_s) for item, result in zip(items, results, strict=True)]
 
 
-def _request(arm: Arm, item: Item) -> AnswerRequest:
-    plain = arm.use == "plain" or (arm.use == "oracle" and not item.evidence)
-    return AnswerRequest(
-        image=item.image,
-        question=item.question,
-        method="plain" if plain else "laser",
-        box=union(item.evidence) if arm.use == "oracle" and item.evidence else None,
-    )
+def _results(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[GroundedAnswer]:
+    if arm.use == "oracle":
+        return ask_oracle(ask, items, arm.options)
+    requests = [
+        AnswerRequest(image=item.image, question=item.question, method=arm.use) for item in items
+    ]
+    return ask(requests, arm.options)
 
 
 def _judge(item: Item, result: GroundedAnswer, wall_s: float) -> Outcome:
     located = bool(result.crop_boxes and item.evidence)
     hit = box_hit(item.evidence, result.crop_boxes[0]) if located else None
-    return Outcome(item.type, is_right(result.answer, item.answer), hit, wall_s, result)
-
-
-def union(boxes: Sequence[Box]) -> Box:
-    """The smallest box around all of `boxes`."""
-    return Box(
-        x0=min(box.x0 for box in boxes),
-        y0=min(box.y0 for box in boxes),
-        x1=max(box.x1 for box in boxes),
-        y1=max(box.y1 for box in boxes),
-    )
+    right = is_right(result.answer, item.answer)
+    return Outcome(item.type, item.detail, right, hit, wall_s, result)
 
 
 def with_overrides(options: LaserOptions, pairs: Iterable[str]) -> LaserOptions:

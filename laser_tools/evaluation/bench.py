@@ -1,4 +1,4 @@
-"""The MicroScenes bench: plain, fixed layer, LASER and oracle on the same items."""
+"""The MicroScenes bench: plain asking, LASER, its baselines and the oracle on the same items."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation import report
 from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, batches, run_arm
 from laser_tools.evaluation.metrics import map_share
+from laser_tools.evaluation.sweep import sweep
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 
 if TYPE_CHECKING:
     from laser_tools.pico.items import Item
 
-METHODS = ("plain", "fixed-layer", "laser", "oracle")
+METHODS = ("plain", "fixed-layer", "best-layer", "raw-attention", "laser", "oracle")
 FIXED_LAYER_SHARE = 14 / 32  # the layer most RefCOCO queries choose (arXiv 2602.04304)
 TIMED_QUESTIONS = 48  # asked one at a time, for the time ratio
 
@@ -45,6 +46,10 @@ class Subject(Protocol):
         """Answers in the order of the requests."""
         ...
 
+    def direct_margin(self, options: LaserOptions) -> float | None:
+        """The gate's threshold in logits; None without a gate."""
+        ...
+
     def maps(self, items: Sequence[Item], options: LaserOptions) -> list[Maps]:
         """The attention maps of each item's question, in order."""
         ...
@@ -52,7 +57,11 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Setup:
-    """What to run. `fixed_layer` None is the layer at 14/32 of the model's depth."""
+    """What to run. `fixed_layer` None is the layer at 14/32 of the model's depth.
+
+    `validation_by_layer` is what `score_layers` found; only best-layer needs it. Raises
+    InvalidRequest on a method that is not known.
+    """
 
     split: str
     seed: int = 0
@@ -61,6 +70,18 @@ class Setup:
     fixed_layer: int | None = None
     batch_size: int = BATCH_SIZE
     timed: int = TIMED_QUESTIONS
+    validation_by_layer: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.methods if name not in METHODS]
+        if unknown or not self.methods:
+            raise InvalidRequest(f"The methods are {', '.join(METHODS)}; not {unknown!r}.")
+
+    @property
+    def best_layer(self) -> int | None:
+        """The layer that was right most often, of equal ones the first."""
+        scores = self.validation_by_layer
+        return scores.index(max(scores)) if scores else None
 
 
 @dataclass(frozen=True)
@@ -89,9 +110,9 @@ def bench(
 ) -> report.BenchReport:
     """Run `setup.methods` on `items`; `progress` is told how many items are done since.
 
-    Raises InvalidRequest on a method it does not know.
+    Raises InvalidRequest for best-layer without the scores that choose it.
     """
-    arms = _arms(setup, subject.n_layers)
+    arms = [_arm(name, setup, subject) for name in setup.methods]
     tally = Tally({arm.name: [] for arm in arms})
     for batch in batches(items, setup.batch_size):
         for arm in arms:
@@ -103,18 +124,37 @@ def bench(
     return _report(subject, setup, tally)
 
 
-def _arms(setup: Setup, n_layers: int) -> list[Arm]:
-    fixed = setup.options.model_copy(update={"layer": fixed_layer(setup, n_layers)})
-    known = {
-        "plain": Arm("plain", setup.options, "plain"),
-        "fixed-layer": Arm("fixed-layer", fixed),
-        "laser": Arm("laser", setup.options),
-        "oracle": Arm("oracle", setup.options, "oracle"),
-    }
-    unknown = [name for name in setup.methods if name not in known]
-    if unknown or not setup.methods:
-        raise InvalidRequest(f"The methods are {', '.join(known)}; not {', '.join(unknown)!r}.")
-    return [known[name] for name in setup.methods]
+def score_layers(
+    subject: Subject,
+    items: Iterable[Item],
+    options: LaserOptions,
+    progress: Callable[[int], object] = lambda done: None,
+) -> tuple[float, ...]:
+    """The share of right answers on `items` with each layer fixed, in order of the layers."""
+    layers = range(subject.n_layers)
+    variants = {str(layer): options.model_copy(update={"layer": layer}) for layer in layers}
+    rows = sweep(subject.ask, items, variants, progress=progress)
+    return tuple(row.accuracy[report.OVERALL] for row in rows)
+
+
+def _arm(name: str, setup: Setup, subject: Subject) -> Arm:
+    options = setup.options
+    changed: dict[str, object] = {}
+    match name:
+        case "plain":
+            return Arm(name, options, "plain")
+        case "fixed-layer":
+            changed = {"layer": fixed_layer(setup, subject.n_layers)}
+        case "best-layer":
+            if setup.best_layer is None:
+                raise InvalidRequest("best-layer needs layers that were scored on validation.")
+            changed = {"layer": setup.best_layer}
+        case "raw-attention":
+            changed = {"no_query": "none"}
+        case "oracle":
+            changed = {"direct_margin": subject.direct_margin(options)}
+            return Arm(name, options.model_copy(update=changed), "oracle")
+    return Arm(name, options.model_copy(update=changed))
 
 
 def fixed_layer(setup: Setup, n_layers: int) -> int:
@@ -157,8 +197,11 @@ def _report(subject: Subject, setup: Setup, tally: Tally) -> report.BenchReport:
         model=subject.name,
         options=setup.options.model_dump(),
         fixed_layer=fixed_layer(setup, subject.n_layers),
+        best_layer=setup.best_layer,
+        validation_by_layer=setup.validation_by_layer,
         methods=methods,
         gap_closed=report.gaps(methods),
+        laser_against=report.laser_against(tally.outcomes),
         attention_aggregation={k: float(np.mean(v)) for k, v in tally.shares.items()},
         time_ratio=time_ratios(tally.timed),
     )

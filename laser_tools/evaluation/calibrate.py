@@ -54,21 +54,23 @@ def judge(
 
 
 def _judged(outcome: Outcome) -> Judged:
-    found = features(outcome.result)
-    return Judged(outcome.result.route, found, softmax_confidence(outcome), outcome.right)
+    result = outcome.result
+    found, softmax = features(result), softmax_confidence(outcome)
+    return Judged(result.route, found, softmax, outcome.right, result.abstained)
 
 
 def calibrate(
-    pairs: Sequence[Pair], model_hash: str, split: str, *, fit_gate: bool = True
+    pairs: Sequence[Pair], model_hash: str, split: str, options: LaserOptions
 ) -> Calibration:
-    """The calibration of `model_hash` from `judge`'s answers, with its held-out figures.
+    """The calibration of `model_hash` from `judge`'s answers under `options`.
 
-    The held-out figures are of LASER's answers as the fitted gate lets them through. Raises
-    InvalidRequest on too few answers, or if none was wrong; MissingExtra without scikit-learn.
+    The gate is fitted where the options leave it open. The held-out figures are of LASER's answers
+    as the gate lets them through. Raises InvalidRequest on too few answers, or if none was wrong;
+    MissingExtra without scikit-learn.
     """
     fitted = [pair for i, pair in enumerate(pairs) if (i // BLOCK) % 3 < 2]
     unseen = [pair for i, pair in enumerate(pairs) if (i // BLOCK) % 3 == 2]
-    direct_margin = fit_direct_margin(fitted) if fit_gate else None
+    direct_margin = fit_direct_margin(fitted) if options.direct_margin == "fitted" else None
     through = [gated(pair, direct_margin) for pair in fitted]
     laser = _usable(through)
     if len(laser) < MIN_ANSWERS or not all(_counts(laser)):
@@ -85,6 +87,7 @@ def calibrate(
         model_hash=model_hash,
         n=len(laser),
         split=split,
+        options=options,
         features=names,
         routes=routes,
         direct_margin=direct_margin,
@@ -94,8 +97,9 @@ def calibrate(
 
 
 def _usable(answers: Iterable[Judged]) -> list[Judged]:
-    """Answers with finite features (a sole allowed choice has an infinite margin)."""
-    return [a for a in answers if a.features and np.isfinite(list(a.features.values())).all()]
+    """Answers that say something, with finite features (a sole choice has an infinite margin)."""
+    said = [a for a in answers if a.features and not a.abstained]
+    return [a for a in said if np.isfinite(list(a.features.values())).all()]
 
 
 def _counts(answers: Sequence[Judged]) -> tuple[int, int]:

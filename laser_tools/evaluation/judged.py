@@ -13,6 +13,7 @@ class Judged:
     features: dict[str, float]
     softmax: float
     right: bool
+    abstained: bool = False  # the answer was empty
 
 
 Pair = tuple[Judged, Judged]

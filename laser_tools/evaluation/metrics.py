@@ -16,6 +16,7 @@ from laser_tools.schema import Box
 HIT_SHARE = 0.9  # a crop that holds this share of the evidence area is a hit
 ECE_BINS = 15  # equal-width bins, as in Guo et al. 2017 (arXiv 1706.04599)
 Z95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
+MIN_GAP = 0.01  # a gap below a point is noise, and so is the share of it that is closed
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,19 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def gap_closed(plain: float, laser: float, oracle: float) -> float | None:
-    """(laser - plain) / (oracle - plain); None where the oracle wins nothing over plain."""
+    """(laser - plain) / (oracle - plain); None where the oracle wins less than a point."""
     gap = oracle - plain
-    return (laser - plain) / gap if gap > 0 else None
+    return (laser - plain) / gap if gap >= MIN_GAP else None
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Two-sided exact p-value of `wins` against `losses` on the same items, if neither is better.
+
+    McNemar's exact test: items on which both are right, or both wrong, say nothing.
+    """
+    n = wins + losses
+    tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
+    return min(2 * tail / (1 << n), 1.0)
 
 
 def evidence_share(boxes: Sequence[Box], crop: Box) -> float:

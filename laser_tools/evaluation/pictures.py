@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 METHOD_COLOURS = {
     "plain": PLAIN_COLOUR,
     "fixed-layer": "#9aa7b8",
+    "best-layer": "#6f8f7f",
+    "raw-attention": "#e0a458",
     "laser": LASER_COLOUR,
     "oracle": INK,
 }

@@ -13,10 +13,14 @@ from laser_tools.evaluation.arms import Outcome
 from laser_tools.schema import Frozen
 
 OVERALL = "overall"
+SPLIT_TYPES = ("counting",)  # their details ask different things of a crop
 
 
 class MethodReport(Frozen):
-    """One method. Every mapping goes by question type and `overall`, unless it says otherwise."""
+    """One method. Every mapping goes by question type and `overall`, unless it says otherwise.
+
+    Of counting there is "counting (colour)" and so on beside "counting".
+    """
 
     n: dict[str, int]
     accuracy: dict[str, float]
@@ -34,6 +38,14 @@ class CalibrationReport(Frozen):
     auroc: float | None
     auroc_softmax: float | None  # the product of the answer's token probabilities instead
     bins: tuple[metrics.ReliabilityBin, ...] = ()
+
+
+class Paired(Frozen):
+    """LASER against another method on the same questions."""
+
+    wins: int  # LASER right, the other wrong
+    losses: int
+    p: float  # of metrics.sign_test
 
 
 class TimeRatio(Frozen):
@@ -55,8 +67,11 @@ class BenchReport(Frozen):
     model: str
     options: dict[str, object]
     fixed_layer: int | None
+    best_layer: int | None = None
+    validation_by_layer: tuple[float, ...] = ()  # share right with each layer fixed
     methods: dict[str, MethodReport]
     gap_closed: dict[str, float | None] = Field(default_factory=dict)
+    laser_against: dict[str, dict[str, Paired]] = Field(default_factory=dict)  # method, then type
     attention_aggregation: dict[str, float] = Field(default_factory=dict)
     box_hit_rate: float | None = None  # LASER's, over all types
     layers: dict[str, list[int]] = Field(default_factory=dict)  # counts, index = layer
@@ -79,11 +94,23 @@ def method_report(outcomes: Sequence[Outcome]) -> MethodReport:
 
 
 def by_type(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """Outcomes by question type in order of appearance, and all of them as `overall`."""
+    """Outcomes by question type in order of appearance, and all of them as `overall`.
+
+    A type of SPLIT_TYPES is followed by its parts.
+    """
+    types = sorted({one.type for one in outcomes}, key=[one.type for one in outcomes].index)
     groups: dict[str, list[Outcome]] = {}
-    for one in outcomes:
-        groups.setdefault(one.type, []).append(one)
+    for name in types:
+        groups[name] = [one for one in outcomes if one.type == name]
+        groups |= _by_detail(groups[name]) if name in SPLIT_TYPES else {}
     return {**groups, OVERALL: list(outcomes)}
+
+
+def _by_detail(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    groups: dict[str, list[Outcome]] = {}
+    for one in sorted(outcomes, key=lambda one: one.detail):
+        groups.setdefault(f"{one.type} ({one.detail})", []).append(one)
+    return groups
 
 
 def hit_rates(groups: Mapping[str, Sequence[Outcome]]) -> dict[str, float]:
@@ -110,6 +137,23 @@ def gaps(methods: Mapping[str, MethodReport]) -> dict[str, float | None]:
     return {name: metrics.gap_closed(plain[name], laser[name], oracle[name]) for name in plain}
 
 
+def laser_against(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, Paired]]:
+    """LASER against every other method, item by item; {} without LASER."""
+    laser = by_type(outcomes.get("laser", ()))
+    others = {name: by_type(done) for name, done in outcomes.items() if name != "laser"}
+    return {
+        name: {kind: _paired(laser[kind], groups[kind]) for kind in groups}
+        for name, groups in others.items()
+        if "laser" in outcomes
+    }
+
+
+def _paired(laser: Sequence[Outcome], other: Sequence[Outcome]) -> Paired:
+    pairs = [(a.right, b.right) for a, b in zip(laser, other, strict=True)]
+    wins, losses = pairs.count((True, False)), pairs.count((False, True))
+    return Paired(wins=wins, losses=losses, p=metrics.sign_test(wins, losses))
+
+
 def layer_counts(outcomes: Sequence[Outcome]) -> dict[str, list[int]]:
     """How often each layer was chosen, by question type."""
     counts: dict[str, list[int]] = {}
@@ -122,17 +166,23 @@ def layer_counts(outcomes: Sequence[Outcome]) -> dict[str, list[int]]:
 
 
 def calibration_report(outcomes: Sequence[Outcome]) -> CalibrationReport:
-    """ECE and AUROC of the confidence, and of the softmax probability of the same answers."""
-    right = [one.right for one in outcomes]
-    softmax = metrics.auroc([softmax_confidence(one) for one in outcomes], right)
-    sure = [one.result.confidence for one in outcomes if one.result.confidence is not None]
-    if len(sure) < len(outcomes):
+    """ECE and AUROC of the confidence, and of the softmax probability of the same answers.
+
+    Answers without a confidence are left out, unless none has one.
+    """
+    given = [(one, one.result.confidence) for one in outcomes]
+    covered = [(one, sure) for one, sure in given if sure is not None]
+    counted = [one for one, _ in covered] or outcomes
+    right = [one.right for one in counted]
+    softmax = metrics.auroc([softmax_confidence(one) for one in counted], right)
+    if not covered:
         return CalibrationReport(n=len(right), ece=None, auroc=None, auroc_softmax=softmax)
-    bins = metrics.reliability(sure, right)
+    confidences = [sure for _, sure in covered]
+    bins = metrics.reliability(confidences, right)
     return CalibrationReport(
         n=len(right),
         ece=metrics.expected_calibration_error(bins),
-        auroc=metrics.auroc(sure, right),
+        auroc=metrics.auroc(confidences, right),
         auroc_softmax=softmax,
         bins=tuple(bins),
     )
@@ -177,9 +227,25 @@ def summary(report: BenchReport) -> str:
     parts = [
         f"{report.model} on MicroScenes {report.split}: {report.n} questions, seed {report.seed}",
         markdown_table(report),
+        paired_table(report),
         "\n".join(_facts(report)),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def paired_table(report: BenchReport) -> str:
+    """How many questions LASER alone got right, and the other alone, with the p-value of that."""
+    against = report.laser_against
+    if not against:
+        return ""
+    kinds = list(next(iter(against.values())))
+    rows = [["laser against", *against], ["---"] + ["---:"] * len(against)]
+    rows += [[kind, *(_paired_cell(one[kind]) for one in against.values())] for kind in kinds]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _paired_cell(one: Paired) -> str:
+    return f"+{one.wins} -{one.losses}, p {one.p:.2g}"
 
 
 def _facts(report: BenchReport) -> list[str]:
@@ -187,6 +253,9 @@ def _facts(report: BenchReport) -> list[str]:
         f"{name:<12} {method.seconds['wall']:.3f} s a question in batches, routes {method.routes}"
         for name, method in report.methods.items()
     ]
+    if report.best_layer is not None:
+        by_layer = ", ".join(percent(share) for share in report.validation_by_layer)
+        lines.append(f"best-layer {report.best_layer}; right on validation by layer, %: {by_layer}")
     shares = report.attention_aggregation.items()
     if shares:
         lines.append(

@@ -14,6 +14,7 @@ from laser_tools.evaluation.bench import Maps
 from laser_tools.grounding.contrast import relative_attention
 from laser_tools.grounding.layers import localisation_map
 from laser_tools.methods.localise import AttentionMaps, localise
+from laser_tools.methods.pipeline import direct_margin
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.model import VLM
@@ -43,6 +44,10 @@ class VLMSubject:
     def ask(self, requests: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
         """Answers in the order of the requests, as the engine gives them."""
         return LocalEngine(self._vlm, options, batch_size=len(requests)).answer(requests)
+
+    def direct_margin(self, options: LaserOptions) -> float | None:
+        """The gate's threshold in logits; None without a gate."""
+        return direct_margin(self._vlm, options)
 
     def maps(self, items: Sequence[Item], options: LaserOptions) -> list[Maps]:
         """Three maps of each question at the layer LASER chose, in order."""

@@ -21,7 +21,7 @@ BEGIN, END = "<!-- choices: begin -->", "<!-- choices: end -->"
 
 VALUES: dict[str, tuple[object, ...]] = {
     "readout": ("last", "question"),
-    "no_query": ("empty", "instruction"),
+    "no_query": ("empty", "instruction", "none"),
     "answer_instruction": ("", "Answer briefly."),
     "renormalise": (False, True),
     "k_head": (1, 2, 4, 8, None),

@@ -1,6 +1,7 @@
 """Margins -> the probability that the answer is right, where a calibration exists.
 
-No calibration for this very model means no number: the margins stay, a probability is not invented.
+No calibration for this very model and these options means no number: the margins stay, a
+probability is not invented.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
-from laser_tools.schema import Frozen, GroundedAnswer, TokenMargin
+from laser_tools.errors import ModelUnavailable
+from laser_tools.options import SHAPE_EVERY_ANSWER, SHAPE_LASER_ANSWERS, LaserOptions, PromptOptions
+from laser_tools.schema import Frozen, GroundedAnswer, Route, TokenMargin
 
 ANY_ROUTE = "any"
 """The key of a logistic that serves every route without one of its own."""
@@ -75,11 +78,15 @@ class HeldOut(Frozen):
 
 
 class Calibration(Frozen):
-    """Fitted on `n` items of `split` for the model whose safetensors hash to `model_hash`."""
+    """Fitted on `n` items of `split` for the model whose safetensors hash to `model_hash`.
+
+    `options` are those that the items were asked with.
+    """
 
     model_hash: str
     n: int
     split: str
+    options: LaserOptions
     features: tuple[str, ...]
     routes: dict[str, Logistic]  # a route's name, or ANY_ROUTE
     direct_margin: float | None = None  # plain answers at least so clear need no second look
@@ -93,11 +100,26 @@ class Calibration(Frozen):
 
     @classmethod
     def load(cls, path: Path, model_hash: str) -> Calibration | None:
-        """The calibration at `path`, or None if there is none or it is another model's."""
+        """The calibration at `path`, or None if there is none or it is another model's.
+
+        Raises ModelUnavailable for a file that is damaged or lacks what is needed.
+        """
         if not path.is_file():
             return None
-        found = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        try:
+            found = cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise ModelUnavailable(
+                f"The model's {path.name} is damaged or was made by another version. Delete it, "
+                "and make it again with 'laser-tools calibrate'."
+            ) from error
         return found if found.model_hash == model_hash else None
+
+    def holds_for(self, route: Route, options: PromptOptions) -> bool:
+        """True if answers by `route` under `options` are like those it was fitted on."""
+        shaping = SHAPE_EVERY_ANSWER | (frozenset() if route == "plain" else SHAPE_LASER_ANSWERS)
+        fitted, given = self.options.model_dump(), options.model_dump()
+        return all(name in given and given[name] == fitted[name] for name in shaping)
 
     def probability(self, values: Mapping[str, float], route: str) -> float | None:
         """The probability for the named `values`; None if route or a feature is not covered."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -26,7 +27,7 @@ class AttentionMaps:
     """What was read and what was chosen; float32 on the CPU, grids over `map_box`."""
 
     query: Tensor  # (L, H, h, w): attention to the visual tokens, with the query
-    no_query: Tensor  # (L, H, h, w): and without it
+    no_query: Tensor  # (L, H, h, w): and without it; zero if that was not read
     map_box: Box  # the part of the image that the grid covers
     layers: tuple[int, ...]  # the real numbers of the L layers
     layer_idx: int  # the real number of the chosen one
@@ -65,18 +66,22 @@ def localise(
 def contrastive(call: ModelCall, prompts: Sequence[Prompt], options: LookOptions) -> Looked:
     """LASER's: attention with the query minus attention without it, at the layer VAQ chooses.
 
-    The prompts without the query take part in the same pass.
+    The prompts without the query take part in the same pass. Where none is asked for, attention
+    without the query is zero.
     """
     n = len(prompts)
     both = read(call, [*prompts, *_without_query(prompts, options)], watch=options.readout)
     found = both.watched
-    pairs = zip(found.rows[:n], found.rows[n:], strict=True)
+    no_query = found.rows[n:] or [torch.zeros_like(row) for row in found.rows]
+    pairs = zip(found.rows[:n], no_query, strict=True)
     with call.stage("attend"):
         maps = [_maps(call.vlm, both, i, *pair, options) for i, pair in enumerate(pairs)]
     return Looked(both, maps)
 
 
 def _without_query(prompts: Sequence[Prompt], options: LookOptions) -> list[Prompt]:
+    if options.no_query == "none":
+        return []
     keeps = options.no_query == "instruction"
     return [Prompt(prompt.images, None, prompt.instruction if keeps else "") for prompt in prompts]
 

@@ -24,7 +24,6 @@ def check_process(device: torch.device) -> None:
         return
     if device.type != "cpu" or torch.get_num_threads() > 1:
         raise ModelUnavailable(
-            "A model has run in this process before os.fork() (loading asks it a question), and none "
-            "can in the child. Load it after the fork, in each process, or let all of them ask a "
-            "worker."
+            "A model has run in this process before os.fork(), if only as it was loaded, and none "
+            "can in the child. Load it after the fork, in each process, or ask a worker."
         )

@@ -15,10 +15,25 @@ from laser_tools.evaluation.same_answer import differences
 from laser_tools.grounding.confidence import Calibration, Logistic
 from laser_tools.methods import METHODS, plain
 from laser_tools.methods.base import Method
-from laser_tools.options import LaserOptions, PromptOptions
+from laser_tools.options import (
+    PAPER,
+    SHAPE_LASER_ANSWERS,
+    SHAPE_NO_ANSWER,
+    LaserOptions,
+    PromptOptions,
+)
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest
 from laser_tools.vlm.call import ModelCall
+from laser_tools.vlm.load import load_vlm
 from tests.toys import picture, toy_llava, toy_qwen
+
+OTHER = {
+    "no_query": "none", "readout": "question", "renormalise": True, "k_head": 1, "layer": 1,
+    "first_layer": 1, "aggregate": "max", "k_patch": 0.2, "box_rule": "centre", "crop_ratio": 0.7,
+    "min_crop_px": 100, "view": "crop", "negative": "pixels", "mask_fill": "zero", "alpha": 1.0,
+    "beta": 0.1, "direct_margin": None, "verify_margin": 1e9,
+}  # fmt: skip
+"""A value of each option that shapes LASER's answers, other than its default."""
 
 
 def request(**changes: object) -> AnswerRequest:
@@ -26,17 +41,22 @@ def request(**changes: object) -> AnswerRequest:
     return AnswerRequest.model_validate(fields | changes)
 
 
-def calibrated(intercept: float) -> LocalEngine:
-    """An engine whose every verified answer has probability sigmoid(intercept)."""
+def calibrated(intercept: float, **changes: object) -> LocalEngine:
+    """An engine, `changes` to its options, over a model calibrated with the default ones.
+
+    Every verified answer has probability sigmoid(intercept).
+    """
     logistic = Logistic(mean=(0.0,), scale=(1.0,), weights=(0.0,), intercept=intercept)
     calibration = Calibration(
         model_hash="",
         n=1,
         split="validation",
+        options=LaserOptions(),
         features=("margin_first",),
         routes={"verify": logistic},
     )
-    return LocalEngine(replace(toy_llava(), calibration=calibration))
+    vlm = replace(toy_llava(), calibration=calibration)
+    return LocalEngine(vlm, LaserOptions.model_validate(changes))
 
 
 def test_an_unsure_answer_is_withheld_only_where_the_caller_asked() -> None:
@@ -67,6 +87,55 @@ def test_a_choice_that_begins_another_has_margins_and_a_confidence() -> None:
     for answer in answers:
         assert len(answer.margins) == 1
         assert answer.confidence == pytest.approx(0.8808, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(SHAPE_LASER_ANSWERS))
+def test_options_other_than_the_fitted_ones_have_no_confidence(name: str) -> None:
+    engine = calibrated(2.0, **{name: OTHER[name]})
+    (answer,) = engine.answer([request(abstain_below=0.99)])
+    assert answer.confidence is None
+    assert not answer.abstained
+    assert answer.margins
+
+
+@pytest.mark.parametrize(
+    "changes", [{"max_evidence": 1}, {"zoom_template": "find the {what}"}], ids=str
+)
+def test_options_that_shape_no_answer_change_neither_margins_nor_confidence(
+    changes: dict[str, object],
+) -> None:
+    assert set(changes) <= SHAPE_NO_ANSWER
+    (before,), (after,) = (
+        engine.answer([request()]) for engine in (calibrated(2.0), calibrated(2.0, **changes))
+    )
+    assert after.confidence == pytest.approx(before.confidence)
+    assert [m.margin for m in after.margins] == pytest.approx([m.margin for m in before.margins])
+
+
+def test_the_embedded_model_is_calibrated_for_the_default_options_only() -> None:
+    vlm, asked = load_vlm("pico", device="cpu"), request(question="how many shapes are there?")
+    plainly = asked.model_copy(update={"method": "plain"})
+    default, whole = LocalEngine(vlm).answer([asked, plainly])
+    assert default.confidence is not None
+    paper, under_paper = LocalEngine(vlm, PAPER).answer([asked, plainly])
+    assert paper.confidence is None
+    assert under_paper.confidence == pytest.approx(whole.confidence)
+    (cropped,) = LocalEngine(vlm, LaserOptions(view="crop")).answer([asked])
+    assert cropped.confidence is None or cropped.route == "plain"
+
+
+@pytest.mark.parametrize("method", ["plain", "laser"])
+def test_an_empty_answer_abstains_and_has_no_confidence(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = calibrated(2.0)
+    (said,) = engine.answer([request(method=method)])
+    tokenizer = engine.vlm.processor.tokenizer
+    first = tokenizer.convert_tokens_to_ids(said.margins[0].token)
+    monkeypatch.setattr(engine.vlm.model.generation_config, "eos_token_id", first)
+    (silent,) = engine.answer([request(method=method)])
+    assert (silent.answer, silent.abstained, silent.confidence) == ("not sure", True, None)
+    assert silent.margins
 
 
 def test_order_is_kept_across_methods_and_batches() -> None:

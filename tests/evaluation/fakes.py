@@ -55,6 +55,9 @@ class FakeSubject:
         self.asked.append(options)
         return [self._answer(request, options) for request in requests]
 
+    def direct_margin(self, options: LaserOptions) -> float | None:
+        return None if options.direct_margin == "fitted" else options.direct_margin
+
     def maps(self, items: Sequence[Item], options: LaserOptions) -> list[Maps]:
         top_right = np.array([[0.0, 1.0], [0.0, 0.0]])
         grids = {"raw": np.ones((2, 2)), "relative": top_right + 1, "contrastive": top_right}

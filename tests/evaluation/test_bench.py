@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,9 @@ from PIL import Image
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation import pictures
 from laser_tools.evaluation.arms import Arm, run_arm, with_overrides
-from laser_tools.evaluation.bench import Setup, Timed, bench, time_ratios
-from laser_tools.evaluation.report import BenchReport, markdown_table
+from laser_tools.evaluation.bench import Setup, Timed, bench, score_layers, time_ratios
+from laser_tools.evaluation.report import BenchReport, by_type, markdown_table, paired_table
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 from tests.evaluation import fakes
 
 N = 40  # 20 of each type; of the 20 readings LASER misses every fourth
@@ -22,14 +20,17 @@ N = 40  # 20 of each type; of the 20 readings LASER misses every fourth
 
 @pytest.fixture(scope="module")
 def report() -> BenchReport:
-    setup = Setup(split="test", seed=7, batch_size=16, timed=5)
-    return bench(fakes.FakeSubject(), fakes.items(N), setup)
+    subject = fakes.FakeSubject()
+    scores = score_layers(subject, fakes.items(8), LaserOptions())
+    setup = Setup(split="test", seed=7, batch_size=16, timed=5, validation_by_layer=scores)
+    return bench(subject, fakes.items(N), setup)
 
 
 def test_report_counts_what_was_answered(report: BenchReport) -> None:
     assert (report.n, report.seed, report.model, report.fixed_layer) == (N, 7, "fake", 2)
     readings = {name: method.accuracy["reading"] for name, method in report.methods.items()}
-    assert readings == {"plain": 0.0, "fixed-layer": 0.75, "laser": 0.75, "oracle": 1.0}
+    located = {"fixed-layer": 0.75, "best-layer": 0.75, "raw-attention": 0.75, "laser": 0.75}
+    assert readings == {"plain": 0.0, **located, "oracle": 1.0}
     assert report.methods["laser"].accuracy["existence"] == 1.0
     assert report.methods["laser"].accuracy["overall"] == pytest.approx(35 / 40)
     low, high = report.methods["laser"].interval["reading"]
@@ -65,8 +66,10 @@ def test_report_has_the_promised_keys_and_survives_json(report: BenchReport) -> 
         "n",
         "seed",
         "model",
+        "best_layer",
         "methods",
         "gap_closed",
+        "laser_against",
         "attention_aggregation",
         "box_hit_rate",
         "layers",
@@ -90,18 +93,52 @@ def test_unknown_method_is_refused() -> None:
         bench(fakes.FakeSubject(), [], Setup(split="test", methods=("magic",)))
 
 
-def test_oracle_is_told_the_union_of_the_boxes() -> None:
-    told: list[Box | None] = []
+def test_each_arm_is_laser_with_one_thing_changed() -> None:
+    subject, options = fakes.FakeSubject(), LaserOptions(direct_margin=3.0)
+    scores = (0.5, 0.75, 0.75, 0.5)  # of equal layers the first
+    setup = Setup(split="test", options=options, validation_by_layer=scores, timed=0)
+    report = bench(subject, fakes.items(2), setup)
+    assert (report.best_layer, report.validation_by_layer) == (1, scores)
+    plain, fixed, best, raw, laser, oracle, _ = subject.asked
+    assert plain == laser == oracle == options  # the oracle asks plainly first
+    assert fixed == options.model_copy(update={"layer": 2})
+    assert best == options.model_copy(update={"layer": 1})
+    assert raw == options.model_copy(update={"no_query": "none"})
 
-    def ask(requests: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
-        told.extend(request.box for request in requests)
-        return fakes.FakeSubject().ask(requests, options)
 
-    first, second = fakes.items(2)
-    far = Box(x0=0, y0=60, x1=4, y1=64)
-    both = replace(second, evidence=(fakes.TRUE_BOX, far))
-    run_arm(ask, Arm("oracle", LaserOptions(), "oracle"), [first, both])
-    assert told == [None, Box(x0=0, y0=0, x1=64, y1=64)]
+def test_best_layer_needs_layers_to_choose_from() -> None:
+    with pytest.raises(InvalidRequest, match="best-layer"):
+        bench(fakes.FakeSubject(), [], Setup(split="test", methods=("best-layer",)))
+
+
+def test_laser_is_held_against_every_other_method_item_by_item(report: BenchReport) -> None:
+    plain, oracle = (report.laser_against[name]["reading"] for name in ("plain", "oracle"))
+    assert (plain.wins, plain.losses) == (15, 0)
+    assert plain.p == pytest.approx(2 / 2**15)
+    assert (oracle.wins, oracle.losses) == (0, 5)
+    assert report.laser_against["raw-attention"]["overall"].p == 1.0
+    assert "laser" not in report.laser_against
+    assert "| +15 -0, p 6.1e-05 |" in paired_table(report)
+
+
+def test_counting_is_told_by_what_is_counted() -> None:
+    first, second, third, fourth = fakes.items(4)
+    items = [
+        first,
+        replace(second, type="counting", detail="shape"),
+        replace(third, type="counting", detail="colour"),
+        replace(fourth, type="counting", detail="shape"),
+    ]
+    outcomes = run_arm(fakes.FakeSubject().ask, Arm("laser", LaserOptions()), items)
+    groups = {name: len(group) for name, group in by_type(outcomes).items()}
+    assert groups == {
+        "existence": 1,
+        "counting": 3,
+        "counting (colour)": 1,
+        "counting (shape)": 2,
+        "overall": 4,
+    }
+    assert list(groups)[2:4] == ["counting (colour)", "counting (shape)"]
 
 
 def test_time_ratios_by_route() -> None:

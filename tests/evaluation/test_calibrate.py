@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,11 @@ def drawn(n: int, route: str, seed: int) -> list[Judged]:
 @pytest.fixture(scope="module")
 def fit() -> Calibration:
     pairs = zip(drawn(3600, "plain", 0), drawn(3600, "verify", 1), strict=True)
-    return fitting.calibrate(list(pairs), "abc", "validation")
+    return calibrate(list(pairs))
+
+
+def calibrate(pairs: Sequence[Pair], options: LaserOptions | None = None) -> Calibration:
+    return fitting.calibrate(pairs, "abc", "validation", options or LaserOptions())
 
 
 def test_fit_finds_the_law_behind_the_answers(fit: Calibration) -> None:
@@ -53,15 +58,14 @@ def test_unseen_answers_do_not_touch_the_fit() -> None:
     pairs = [(one, one) for one in drawn(600, "verify", 2)]
     wrong = [replace(one, right=not one.right) for one, _ in pairs]
     twisted = [(wrong[i], wrong[i]) if i // 6 % 3 == 2 else p for i, p in enumerate(pairs)]
-    honest = fitting.calibrate(pairs, "abc", "validation")
-    other = fitting.calibrate(twisted, "abc", "validation")
+    honest, other = calibrate(pairs), calibrate(twisted)
     assert honest.routes == other.routes
     assert honest.held_out != other.held_out
 
 
 def test_a_rare_route_shares_the_common_fit() -> None:
     verify, zoom = drawn(600, "verify", 3), drawn(20, "zoom", 4)
-    fit = fitting.calibrate([(one, one) for one in [*verify, *zoom]], "abc", "validation")
+    fit = calibrate([(one, one) for one in [*verify, *zoom]])
     assert set(fit.routes) == {ANY_ROUTE, "verify"}
     assert fit.probability({"margin": 1.0, "noise": 0.0}, "zoom") is not None
 
@@ -69,7 +73,7 @@ def test_a_rare_route_shares_the_common_fit() -> None:
 def test_infinite_margins_are_left_out() -> None:
     sole = Judged("verify", {"margin": float("inf"), "noise": 0.0}, 1.0, True)
     pairs = [(one, one) for one in [*drawn(600, "verify", 5), *[sole] * 12]]
-    fit = fitting.calibrate(pairs, "abc", "validation")
+    fit = calibrate(pairs)
     assert np.isfinite(fit.routes[ANY_ROUTE].weights).all()
 
 
@@ -79,7 +83,18 @@ def test_nothing_is_invented_from_too_little() -> None:
     all_right = [(right, right)] * 200
     for pairs in (few, all_right):
         with pytest.raises(InvalidRequest, match="at least 60"):
-            fitting.calibrate(pairs, "abc", "validation")
+            calibrate(pairs)
+
+
+def test_empty_answers_are_left_out() -> None:
+    said = drawn(600, "verify", 8)
+    silent = [replace(one, right=False, abstained=True) for one in drawn(300, "verify", 9)]
+    block = [said[i // 3 * 2 + i % 3] if i % 3 < 2 else silent[i // 3] for i in range(900)]
+    fit = calibrate([(one, one) for one in block])
+    assert fit.n == 400
+    for margin in (0.0, 1.0):
+        found = fit.probability({"margin": margin, "noise": 0.0}, "verify")
+        assert found == pytest.approx(1 / (1 + np.exp(1 - 2 * margin)), abs=0.1)
 
 
 def test_stored_file_is_readable_and_bound_to_its_model(fit: Calibration, tmp_path: Path) -> None:
@@ -87,6 +102,7 @@ def test_stored_file_is_readable_and_bound_to_its_model(fit: Calibration, tmp_pa
     assert json.loads(path.read_text())["features"] == ["margin", "noise"]
     assert Calibration.load(path, "abc") == fit
     assert Calibration.load(path, "other") is None
+    assert fit.options == LaserOptions()
 
 
 def test_judge_asks_plain_and_laser_about_every_item() -> None:
@@ -125,7 +141,9 @@ def test_a_calibration_holds_the_gate_it_was_fitted_with() -> None:
         plain_and_laser(float(m), bool(m > 6 or rng.random() < 0.5), bool(rng.random() < 0.9))
         for m in margins
     ]
-    fit = fitting.calibrate(pairs, "abc", "validation")
+    fit = calibrate(pairs)
     assert fit.direct_margin is not None
     assert 3.0 <= fit.direct_margin <= 6.0
-    assert fitting.calibrate(pairs, "abc", "validation", fit_gate=False).direct_margin is None
+    given = LaserOptions(direct_margin=2.0)
+    ungated = calibrate(pairs, given)
+    assert (ungated.direct_margin, ungated.options) == (None, given)

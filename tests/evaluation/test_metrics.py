@@ -41,6 +41,14 @@ def test_gap_closed() -> None:
     assert metrics.gap_closed(0.4, 0.7, 0.9) == pytest.approx(0.6)
     assert metrics.gap_closed(0.4, 0.3, 0.9) == pytest.approx(-0.2)
     assert metrics.gap_closed(0.9, 0.95, 0.9) is None
+    assert metrics.gap_closed(0.9, 0.95, 0.905) is None  # less than a point
+
+
+def test_sign_test_is_the_exact_binomial() -> None:
+    assert metrics.sign_test(0, 0) == metrics.sign_test(4, 4) == 1.0
+    assert metrics.sign_test(5, 0) == metrics.sign_test(0, 5) == 2 / 32
+    assert metrics.sign_test(8, 2) == pytest.approx(0.109375)
+    assert metrics.sign_test(3000, 0) == 0.0
 
 
 def test_hit_needs_nine_tenths_of_all_boxes_together() -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.confidence import ANY_ROUTE, Calibration, Logistic, features
+from laser_tools.options import PAPER, LaserOptions
 from laser_tools.schema import Box, Evidence, GroundedAnswer, TokenMargin
 
 LOGISTIC = Logistic(mean=(1.0, 0.0), scale=(2.0, 1.0), weights=(3.0, -1.0), intercept=0.5)
@@ -14,7 +16,12 @@ LOGISTIC = Logistic(mean=(1.0, 0.0), scale=(2.0, 1.0), weights=(3.0, -1.0), inte
 
 def calibration(**routes: Logistic) -> Calibration:
     return Calibration(
-        model_hash="abc", n=10, split="validation", features=("a", "b"), routes=routes
+        model_hash="abc",
+        n=10,
+        split="validation",
+        options=LaserOptions(),
+        features=("a", "b"),
+        routes=routes,
     )
 
 
@@ -74,6 +81,31 @@ def test_a_calibration_of_another_model_is_not_used(tmp_path: Path) -> None:
     path.write_text(calibration(any=LOGISTIC).model_dump_json(), encoding="utf-8")
     assert Calibration.load(path, "abc") == calibration(any=LOGISTIC)
     assert Calibration.load(path, "abd") is None
+
+
+@pytest.mark.parametrize("missing", ["options", "features"])
+def test_a_file_that_lacks_what_is_needed_is_told(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(calibration(any=LOGISTIC).model_dump_json(exclude={missing}), encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match="laser-tools calibrate"):
+        Calibration.load(path, "abc")
+
+
+def test_a_file_that_is_not_json_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_bytes(b"\xff\xfe{")
+    with pytest.raises(ModelUnavailable, match="damaged"):
+        Calibration.load(path, "abc")
+
+
+def test_a_fit_holds_for_the_options_it_was_made_with() -> None:
+    fit = calibration(any=LOGISTIC)
+    assert fit.holds_for("verify", LaserOptions(max_evidence=1, zoom_template="Find {what}."))
+    for other in (LaserOptions(view="crop"), LaserOptions(direct_margin=1.0), PAPER):
+        assert not fit.holds_for("verify", other)
+        assert not fit.holds_for("direct", other)
+        assert fit.holds_for("plain", other)
+    assert not fit.holds_for("plain", LaserOptions(answer_instruction="Answer briefly."))
 
 
 def test_a_logistic_that_does_not_fit_its_features_is_refused() -> None:

@@ -19,6 +19,7 @@ from laser_tools.doctor.trial import try_out
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.grounding.confidence import Calibration
+from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.families import FAMILIES
 from laser_tools.vlm.load import load_vlm, model_hash
@@ -69,7 +70,12 @@ def edit(file: Path, **values: object) -> None:
 
 def calibration(model_hash: str) -> str:
     return Calibration(
-        model_hash=model_hash, n=1, split="validation", features=(), routes={}
+        model_hash=model_hash,
+        n=1,
+        split="validation",
+        options=LaserOptions(),
+        features=(),
+        routes={},
     ).model_dump_json()
 
 

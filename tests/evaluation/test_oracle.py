@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from PIL import Image
+
+from laser_tools.engine import LocalEngine
+from laser_tools.evaluation.metrics import evidence_share
+from laser_tools.evaluation.oracle import ask_oracle, best_crop
+from laser_tools.options import LaserOptions
+from laser_tools.pico.items import Item
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from tests.evaluation import fakes
+from tests.toys import picture, toy_llava
+
+OPTIONS = LaserOptions(min_crop_px=1)
+
+
+def at(x: int, y: int, side: int = 4) -> Box:
+    return Box(x0=x, y0=y, x1=x + side, y1=y + side)
+
+
+def item(*boxes: Box) -> Item:
+    image = Image.new("RGB", (fakes.SIDE, fakes.SIDE))
+    return replace(fakes.items(2)[1], image=image, evidence=boxes)
+
+
+def test_the_crop_is_never_larger_than_lasers() -> None:
+    corners = item(at(0, 0), at(60, 0), at(0, 60), at(60, 60))
+    crop = best_crop(corners, OPTIONS)
+    assert (crop.width, crop.height) == (32, 32)
+
+
+def test_the_crop_holds_everything_that_fits_and_is_centred_on_it() -> None:
+    assert best_crop(item(at(20, 20), at(40, 40)), OPTIONS) == Box(x0=16, y0=16, x1=48, y1=48)
+
+
+def test_where_not_all_fits_the_crop_holds_the_most() -> None:
+    boxes = (at(0, 0), at(8, 8), at(60, 60))
+    crop = best_crop(item(*boxes), OPTIONS)
+    assert evidence_share(boxes, crop) == 2 / 3
+
+
+def test_what_the_gate_keeps_is_not_asked_again() -> None:
+    subject = fakes.FakeSubject()
+    plain = [fakes.items(4)[i] for i in (1, 3)]  # plain asking is wrong, its margins below 1
+    kept = ask_oracle(subject.ask, plain, LaserOptions(direct_margin=0.0))
+    assert [one.route for one in kept] == ["plain", "plain"]
+    told = ask_oracle(subject.ask, plain, LaserOptions(direct_margin=5.0))
+    assert [one.answer for one in told] == ["A1", "A3"]
+    assert subject.asked[-1].verify_margin == 0.0
+
+
+def test_nothing_to_find_is_asked_plainly() -> None:
+    asked: list[AnswerRequest] = []
+
+    def ask(requests: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
+        asked.extend(requests)
+        return fakes.FakeSubject().ask(requests, options)
+
+    ask_oracle(ask, [fakes.items(1)[0], item(fakes.TRUE_BOX)], OPTIONS)
+    assert [one.method for one in asked] == ["plain", "plain", "laser"]
+    assert [one.box for one in asked] == [None, None, fakes.TRUE_BOX]
+
+
+def test_a_model_reads_the_crop_alone_without_vat() -> None:
+    vlm, where = toy_llava(), at(30, 30, 20)
+    asked = replace(item(where), image=picture(), question="what colour is the star?")
+
+    def ask(requests: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
+        return LocalEngine(vlm, options).answer(requests)
+
+    options = LaserOptions(direct_margin=None)
+    (answer,) = ask_oracle(ask, [asked], options)
+    assert answer.route == "zoom"
+    assert answer.crop_boxes[0] == best_crop(asked, options)
+    assert all(token.vat_margin is None for token in answer.margins)
