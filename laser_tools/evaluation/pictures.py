@@ -45,11 +45,11 @@ def accuracy_picture(report: BenchReport, path: Path) -> Path:
     kinds = list(next(iter(report.methods.values())).accuracy)
     width = 0.8 / len(report.methods)
     with styled_figure(7.2, 2.6) as figure:
-        axes = figure.add_axes((0.065, 0.14, 0.925, 0.72))
+        axes = figure.add_axes((0.065, 0.16, 0.925, 0.7))
         for i, name in enumerate(report.methods):
             x = np.arange(len(kinds)) + (i - (len(report.methods) - 1) / 2) * width
             _accuracy_bars(axes, report, name, kinds, x, width)
-        axes.set_xticks(range(len(kinds)), kinds)
+        axes.set_xticks(range(len(kinds)), [kind.replace(" (", "\n(") for kind in kinds])
         axes.set_ylim(0, 100)
         axes.set_ylabel("right answers, %")
         figure.legend(loc="upper right", ncols=len(report.methods), borderaxespad=0.4)
@@ -83,7 +83,7 @@ def layer_picture(layers: dict[str, list[int]], path: Path) -> Path:
     n_layers = len(next(iter(shares.values())))
     with styled_figure(3.5, 0.75 + 0.42 * len(shares)) as figure:
         rows = figure.subplots(len(shares), 1, sharex=True, squeeze=False)[:, 0]
-        figure.subplots_adjust(left=0.22, right=0.98, top=0.9, bottom=0.14, hspace=0.45)
+        figure.subplots_adjust(left=0.31, right=0.98, top=0.9, bottom=0.14, hspace=0.45)
         for axes, (kind, row) in zip(rows, shares.items(), strict=True):
             _layer_row(axes, kind, row, top)
         rows[0].set_title("chosen by VAQ, share of questions")
@@ -103,7 +103,7 @@ def _layer_row(axes: Axes, kind: str, shares: np.ndarray, top: float) -> None:
     axes.bar(range(len(shares)), shares, color=colours, width=0.8)
     axes.text(best, shares[best], f"{shares[best]:.0%}", ha="center", va="bottom", fontsize=6)
     axes.set_ylabel(kind, rotation=0, ha="right", va="center")
-    axes.set_ylim(0, top)
+    axes.set_ylim(0, 1.25 * top)  # room for the figure above the highest bar
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="x", length=0)
