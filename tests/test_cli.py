@@ -14,7 +14,8 @@ from laser_tools import cli
 from laser_tools.cli import console
 from laser_tools.doctor import checks as doctor
 from laser_tools.evaluation import calibrate as fitting
-from laser_tools.evaluation.arms import Arm, Ask, Outcome, run_arm
+from laser_tools.evaluation.arms import Arm, Outcome, run_arm
+from laser_tools.evaluation.ask import Ask
 from laser_tools.evaluation.bench import METHODS
 from laser_tools.evaluation.report import BenchReport
 from laser_tools.evaluation.same_answer import differences

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from laser_tools.errors import InvalidRequest
+from laser_tools.evaluation.ask import Ask
 from laser_tools.evaluation.metrics import box_hit, is_right
 from laser_tools.evaluation.oracle import ask_oracle
 from laser_tools.options import LaserOptions
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from laser_tools.pico.items import Item
 
 BATCH_SIZE = 16
-
-Ask = Callable[[Sequence[AnswerRequest], LaserOptions], list[GroundedAnswer]]
-"""Answers in the order of the requests, each by its own `method`."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 
 if TYPE_CHECKING:
-    from laser_tools.evaluation.arms import Ask
+    from laser_tools.evaluation.ask import Ask
     from laser_tools.pico.items import Item
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Ask, Outcome, batches, run_arm
+from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, batches, run_arm
+from laser_tools.evaluation.ask import Ask
 from laser_tools.evaluation.report import OVERALL, by_type, hit_rates, method_report, percent
 from laser_tools.options import LaserOptions
 
