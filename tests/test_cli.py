@@ -17,9 +17,9 @@ from laser_tools.evaluation import calibrate as fitting
 from laser_tools.evaluation.arms import Arm, Outcome, run_arm
 from laser_tools.evaluation.ask import Ask
 from laser_tools.evaluation.bench import METHODS
+from laser_tools.evaluation.benchmarks.base import Item, Score
 from laser_tools.evaluation.report import BenchReport
 from laser_tools.evaluation.same_answer import differences
-from laser_tools.pico.items import Item
 from tests import toys
 
 HEAVY = ("torch", "transformers", "matplotlib", "sklearn", "numpy", "langchain_core")
@@ -225,9 +225,12 @@ def test_calibrate_stores_the_fit_beside_the_model(
     assert 0.0 <= asked["answers"]["laser"]["confidence"] <= 1.0
 
 
-def half_right(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[Outcome]:
+def half_right(ask: Ask, arm: Arm, items: Sequence[Item], score: Score) -> list[Outcome]:
     """The real answers with every second one called right."""
-    return [replace(one, right=i % 2 == 0) for i, one in enumerate(run_arm(ask, arm, items))]
+    return [
+        replace(one, score=float(i % 2 == 0))
+        for i, one in enumerate(run_arm(ask, arm, items, score))
+    ]
 
 
 def test_calibrate_refuses_the_scenes_that_pico_was_trained_on(

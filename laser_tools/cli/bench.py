@@ -54,9 +54,10 @@ def microscenes(
     """
     console.require("The bench", "engine")
     from laser_tools.evaluation.bench import Setup, bench, score_layers
+    from laser_tools.evaluation.benchmarks import benchmark
     from laser_tools.evaluation.subject import VLMSubject
-    from laser_tools.pico.items import draw_items
 
+    asked = benchmark("microscenes")
     setup = Setup(
         split=split,
         seed=seed,
@@ -64,16 +65,17 @@ def microscenes(
         options=console.options_from(options),
         fixed_layer=fixed_layer,
         batch_size=batch_size,
+        score=asked.score,
     )
     subject = VLMSubject(console.load_model(model, device))
     if "best-layer" in setup.methods:
         few = min(n, LAYER_QUESTIONS)
         with console.progress(few, "layers on validation") as bar:
-            items = draw_items("validation", few, seed)
-            scores = score_layers(subject, items, setup.options, bar.update)
+            items = asked.items("validation", few, seed)
+            scores = score_layers(subject, items, setup.options, bar.update, asked.score)
         setup = replace(setup, validation_by_layer=scores)
     with console.progress(n, f"bench {split}") as bar:
-        report = bench(subject, draw_items(split, n, seed), setup, bar.update)
+        report = bench(subject, asked.items(split, n, seed), setup, bar.update)
     _deliver(report, json_file)
 
 
@@ -110,16 +112,18 @@ def choices(
     """Score every value of every open choice, one changed at a time."""
     console.require("Choosing options", "engine")
     from laser_tools.evaluation import sweep
+    from laser_tools.evaluation.benchmarks import benchmark
     from laser_tools.evaluation.subject import VLMSubject
-    from laser_tools.pico.items import draw_items
 
+    asked = benchmark("microscenes")
     base = console.options_from(options)
     values = _values(only, {**sweep.VALUES, "layer": ("vaq",)})
     subject = VLMSubject(console.load_model(model, device))
     if "layer" in values:
         values["layer"] = ("vaq", *range(subject.n_layers))
     with console.progress(n, f"choices on {split}") as bar:
-        rows = sweep.choices(subject.ask, draw_items(split, n, seed), base, values, bar.update)
+        items = asked.items(split, n, seed)
+        rows = sweep.choices(subject.ask, items, base, values, bar.update, asked.score)
     note = f"{n} items of the {split} split, seed {seed}, model {subject.name}."
     _deliver_choices(rows, sweep.choices_markdown(rows, base, note), out, json_file)
 

@@ -74,13 +74,13 @@ def calibrate(
     """Fit the gate and the confidence of MODEL and store them beside its weights."""
     console.require("Calibration", "engine", "train")
     from laser_tools.evaluation import calibrate as fitting
+    from laser_tools.evaluation.benchmarks import benchmark
     from laser_tools.evaluation.subject import VLMSubject
-    from laser_tools.pico.items import draw_items
     from laser_tools.pico.tower import PicoTowerConfig
     from laser_tools.vlm.load import PICO_FOLDER, WEIGHTS, model_hash
     from laser_tools.vlm.snapshot import find_snapshot
 
-    changed = console.options_from(options)
+    asked, changed = benchmark("microscenes"), console.options_from(options)
     vlm = replace(console.load_model(model, device), calibration=None)
     tower = getattr(vlm.model.config, "vision_config", None)
     if split == "train" and isinstance(tower, PicoTowerConfig):
@@ -90,8 +90,8 @@ def calibrate(
         )
     folder = PICO_FOLDER if model == "pico" else find_snapshot(model)
     with console.progress(n, f"asking {split}") as bar:
-        items = draw_items(split, n, seed)
-        pairs = fitting.judge(VLMSubject(vlm).ask, items, changed, bar.update)
+        items = asked.items(split, n, seed)
+        pairs = fitting.judge(VLMSubject(vlm).ask, items, changed, bar.update, asked.score)
     fit = fitting.calibrate(pairs, model_hash(folder / WEIGHTS), split, changed)
     _report(fit, fitting.store(fit, folder), as_json)
 

@@ -10,21 +10,20 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.ask import Ask
-from laser_tools.evaluation.metrics import box_hit, is_right
+from laser_tools.evaluation.benchmarks.base import Item, Score, exact
+from laser_tools.evaluation.metrics import box_hit
 from laser_tools.evaluation.oracle import ask_oracle
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 
-if TYPE_CHECKING:
-    from laser_tools.pico.items import Item
-
 BATCH_SIZE = 16
+RIGHT = 0.5  # answers that score more are right, where right or wrong is asked
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,16 @@ class Arm:
 class Outcome:
     """One answer judged. `hit` is None where nothing was cropped or nothing is to be found."""
 
-    type: str
-    detail: str  # the item's own: what kind of question of its type it was
-    right: bool
+    group: str
+    detail: str  # the item's own: what kind of question of its group it was
+    score: float  # 0 to 1, by the benchmark
     hit: bool | None
     wall_s: float  # this question's share of its batch
     result: GroundedAnswer
+
+    @property
+    def right(self) -> bool:
+        return self.score > RIGHT
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -60,28 +63,31 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def run_arm(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[Outcome]:
-    """Ask one batch in one way and judge the answers."""
+def run_arm(ask: Ask, arm: Arm, items: Sequence[Item], score: Score = exact) -> list[Outcome]:
+    """Ask one batch in one way and score the answers."""
     start = time.perf_counter()
     results = _results(ask, arm, items)
     wall_s = (time.perf_counter() - start) / len(items)
-    return [_judge(item, result, wall_s) for item, result in zip(items, results, strict=True)]
+    pairs = zip(items, results, strict=True)
+    return [_judge(item, result, score(item, result), wall_s) for item, result in pairs]
 
 
 def _results(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[GroundedAnswer]:
     if arm.use == "oracle":
         return ask_oracle(ask, items, arm.options)
     requests = [
-        AnswerRequest(image=item.image, question=item.question, method=arm.use) for item in items
+        AnswerRequest(
+            image=item.image(), question=item.question, choices=item.choices, method=arm.use
+        )
+        for item in items
     ]
     return ask(requests, arm.options)
 
 
-def _judge(item: Item, result: GroundedAnswer, wall_s: float) -> Outcome:
+def _judge(item: Item, result: GroundedAnswer, score: float, wall_s: float) -> Outcome:
     located = bool(result.crop_boxes and item.evidence)
     hit = box_hit(item.evidence, result.crop_boxes[0]) if located else None
-    right = is_right(result.answer, item.answer)
-    return Outcome(item.type, item.detail, right, hit, wall_s, result)
+    return Outcome(item.group, item.detail, score, hit, wall_s, result)
 
 
 def with_overrides(options: LaserOptions, pairs: Iterable[str]) -> LaserOptions:

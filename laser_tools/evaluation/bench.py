@@ -5,20 +5,18 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation import report
 from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, batches, run_arm
+from laser_tools.evaluation.benchmarks.base import Item, Score, exact
 from laser_tools.evaluation.metrics import map_share
 from laser_tools.evaluation.sweep import sweep
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
-
-if TYPE_CHECKING:
-    from laser_tools.pico.items import Item
 
 METHODS = ("plain", "fixed-layer", "best-layer", "raw-attention", "laser", "oracle")
 FIXED_LAYER_SHARE = 14 / 32  # the layer most RefCOCO queries choose (arXiv 2602.04304)
@@ -71,6 +69,7 @@ class Setup:
     batch_size: int = BATCH_SIZE
     timed: int = TIMED_QUESTIONS
     validation_by_layer: tuple[float, ...] = ()
+    score: Score = exact
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.methods if name not in METHODS]
@@ -116,7 +115,7 @@ def bench(
     tally = Tally({arm.name: [] for arm in arms})
     for batch in batches(items, setup.batch_size):
         for arm in arms:
-            tally.outcomes[arm.name] += run_arm(subject.ask, arm, batch)
+            tally.outcomes[arm.name] += run_arm(subject.ask, arm, batch, setup.score)
         if "laser" in setup.methods:
             _aggregate(subject, batch, setup.options, tally.shares)
             tally.timed.extend(_time(subject, batch[: setup.timed - len(tally.timed)], setup))
@@ -129,11 +128,12 @@ def score_layers(
     items: Iterable[Item],
     options: LaserOptions,
     progress: Callable[[int], object] = lambda done: None,
+    score: Score = exact,
 ) -> tuple[float, ...]:
     """The share of right answers on `items` with each layer fixed, in order of the layers."""
     layers = range(subject.n_layers)
     variants = {str(layer): options.model_copy(update={"layer": layer}) for layer in layers}
-    rows = sweep(subject.ask, items, variants, progress=progress)
+    rows = sweep(subject.ask, items, variants, progress=progress, score=score)
     return tuple(row.accuracy[report.OVERALL] for row in rows)
 
 

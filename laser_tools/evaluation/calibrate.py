@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from laser_tools.errors import InvalidRequest, MissingExtra
 from laser_tools.evaluation import metrics
 from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, batches, run_arm
 from laser_tools.evaluation.ask import Ask
+from laser_tools.evaluation.benchmarks.base import Item, Score, exact
 from laser_tools.evaluation.gate import fit_direct_margin, gated
 from laser_tools.evaluation.judged import Judged, Pair
 from laser_tools.evaluation.report import softmax_confidence
@@ -27,9 +27,6 @@ from laser_tools.grounding.confidence import (
     features,
 )
 from laser_tools.options import LaserOptions
-
-if TYPE_CHECKING:
-    from laser_tools.pico.items import Item
 
 FILE_NAME = "calibration.json"
 MIN_RARER = 50  # a route with fewer right, or fewer wrong, answers shares ANY_ROUTE
@@ -43,12 +40,13 @@ def judge(
     items: Iterable[Item],
     options: LaserOptions,
     progress: Callable[[int], object] = lambda done: None,
+    score: Score = exact,
 ) -> list[Pair]:
     """Per item its plain and its LASER answer, in the order of the items."""
     pairs: list[Pair] = []
     for batch in batches(items, BATCH_SIZE):
-        plain = run_arm(ask, Arm("plain", options, "plain"), batch)
-        laser = run_arm(ask, Arm("laser", options, "laser"), batch)
+        plain = run_arm(ask, Arm("plain", options, "plain"), batch, score)
+        laser = run_arm(ask, Arm("laser", options, "laser"), batch, score)
         pairs += [(_judged(a), _judged(b)) for a, b in zip(plain, laser, strict=True)]
         progress(len(batch))
     return pairs

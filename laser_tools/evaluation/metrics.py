@@ -39,7 +39,7 @@ def _normal(text: str) -> str:
     return " ".join(text.strip().rstrip(".").lower().split())
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
+def wilson(right: float, n: int) -> tuple[float, float]:
     """95 % Wilson score interval of a share; (0, 1) when nothing was counted."""
     if n == 0:
         return 0.0, 1.0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from laser_tools.evaluation.benchmarks.base import Item
 from laser_tools.evaluation.metrics import evidence_share
 from laser_tools.grounding.regions import crop_around
 from laser_tools.options import LaserOptions
@@ -13,7 +14,6 @@ from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 
 if TYPE_CHECKING:
     from laser_tools.evaluation.ask import Ask
-    from laser_tools.pico.items import Item
 
 
 def ask_oracle(ask: Ask, items: Sequence[Item], options: LaserOptions) -> list[GroundedAnswer]:
@@ -37,7 +37,7 @@ def best_crop(item: Item, options: LaserOptions) -> Box:
     """
     boxes = item.evidence
     anchors = [union(boxes), *(union(pair) for pair in combinations(boxes, 2)), *boxes]
-    crops = [crop_around(box, item.image.size, options, cover=False) for box in anchors]
+    crops = [crop_around(box, item.image().size, options, cover=False) for box in anchors]
     return max(crops, key=lambda crop: evidence_share(boxes, crop))
 
 
@@ -53,7 +53,7 @@ def union(boxes: Sequence[Box]) -> Box:
 
 def _request(item: Item, crop: Box | None = None) -> AnswerRequest:
     return AnswerRequest(
-        image=item.image,
+        image=item.image(),
         question=item.question,
         method="laser" if crop else "plain",
         box=crop,

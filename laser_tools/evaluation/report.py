@@ -81,27 +81,27 @@ class BenchReport(Frozen):
 
 def method_report(outcomes: Sequence[Outcome]) -> MethodReport:
     """Accuracy with intervals, hits, routes and seconds of one method's answers."""
-    groups = by_type(outcomes)
-    rights = {name: sum(one.right for one in group) for name, group in groups.items()}
+    groups = by_group(outcomes)
+    scores = {name: sum(one.score for one in group) for name, group in groups.items()}
     return MethodReport(
         n={name: len(group) for name, group in groups.items()},
-        accuracy={name: rights[name] / len(group) for name, group in groups.items()},
-        interval={name: metrics.wilson(rights[name], len(group)) for name, group in groups.items()},
+        accuracy={name: scores[name] / len(group) for name, group in groups.items()},
+        interval={name: metrics.wilson(scores[name], len(group)) for name, group in groups.items()},
         box_hit_rate=hit_rates(groups),
         routes=dict(Counter(one.result.route for one in outcomes)),
         seconds=_seconds(outcomes),
     )
 
 
-def by_type(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+def by_group(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     """Outcomes by question type in order of appearance, and all of them as `overall`.
 
     A type of SPLIT_TYPES is followed by its parts.
     """
-    types = sorted({one.type for one in outcomes}, key=[one.type for one in outcomes].index)
+    types = sorted({one.group for one in outcomes}, key=[one.group for one in outcomes].index)
     groups: dict[str, list[Outcome]] = {}
     for name in types:
-        groups[name] = [one for one in outcomes if one.type == name]
+        groups[name] = [one for one in outcomes if one.group == name]
         groups |= _by_detail(groups[name]) if name in SPLIT_TYPES else {}
     return {**groups, OVERALL: list(outcomes)}
 
@@ -109,7 +109,7 @@ def by_type(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 def _by_detail(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     groups: dict[str, list[Outcome]] = {}
     for one in sorted(outcomes, key=lambda one: one.detail):
-        groups.setdefault(f"{one.type} ({one.detail})", []).append(one)
+        groups.setdefault(f"{one.group} ({one.detail})", []).append(one)
     return groups
 
 
@@ -139,8 +139,8 @@ def gaps(methods: Mapping[str, MethodReport]) -> dict[str, float | None]:
 
 def laser_against(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, Paired]]:
     """LASER against every other method, item by item; {} without LASER."""
-    laser = by_type(outcomes.get("laser", ()))
-    others = {name: by_type(done) for name, done in outcomes.items() if name != "laser"}
+    laser = by_group(outcomes.get("laser", ()))
+    others = {name: by_group(done) for name, done in outcomes.items() if name != "laser"}
     return {
         name: {kind: _paired(laser[kind], groups[kind]) for kind in groups}
         for name, groups in others.items()
@@ -157,7 +157,7 @@ def _paired(laser: Sequence[Outcome], other: Sequence[Outcome]) -> Paired:
 def layer_counts(outcomes: Sequence[Outcome]) -> dict[str, list[int]]:
     """How often each layer was chosen, by question type."""
     counts: dict[str, list[int]] = {}
-    for name, group in by_type(outcomes).items():
+    for name, group in by_group(outcomes).items():
         places = [o.result.localisation for o in group if o.result.localisation is not None]
         if places:
             chosen = Counter(place.layer_idx for place in places)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from laser_tools.engine.local import LocalEngine
 from laser_tools.evaluation.bench import Maps
+from laser_tools.evaluation.benchmarks.base import Item
 from laser_tools.grounding.contrast import relative_attention
 from laser_tools.grounding.layers import localisation_map
 from laser_tools.methods.localise import AttentionMaps, localise
@@ -18,9 +18,6 @@ from laser_tools.methods.pipeline import direct_margin
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.model import VLM
-
-if TYPE_CHECKING:
-    from laser_tools.pico.items import Item
 
 
 class VLMSubject:
@@ -51,7 +48,7 @@ class VLMSubject:
 
     def maps(self, items: Sequence[Item], options: LaserOptions) -> list[Maps]:
         """Three maps of each question at the layer LASER chose, in order."""
-        images, questions = [item.image for item in items], [item.question for item in items]
+        images, questions = [item.image() for item in items], [item.question for item in items]
         return [_maps(one, options) for one in localise(self._vlm, images, questions, options)]
 
 

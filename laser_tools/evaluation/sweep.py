@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, batches, run_arm
 from laser_tools.evaluation.ask import Ask
-from laser_tools.evaluation.report import OVERALL, by_type, hit_rates, method_report, percent
+from laser_tools.evaluation.benchmarks.base import Item, Score, exact
+from laser_tools.evaluation.report import OVERALL, by_group, hit_rates, method_report, percent
 from laser_tools.options import LaserOptions
-
-if TYPE_CHECKING:
-    from laser_tools.pico.items import Item
 
 BEGIN, END = "<!-- choices: begin -->", "<!-- choices: end -->"
 
@@ -60,6 +57,7 @@ def sweep(
     variants: Mapping[str, LaserOptions],
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], object] = lambda done: None,
+    score: Score = exact,
 ) -> list[Row]:
     """Every variant on the same items; `progress` is told how many items are done since.
 
@@ -70,7 +68,7 @@ def sweep(
     outcomes: dict[str, list[Outcome]] = {name: [] for name in first.values()}
     for batch in batches(items, batch_size):
         for name, done in outcomes.items():
-            done += run_arm(ask, arms[name], batch)
+            done += run_arm(ask, arms[name], batch, score)
         progress(len(batch))
     return [row(name, outcomes[first[arm.options]]) for name, arm in arms.items()]
 
@@ -78,7 +76,7 @@ def sweep(
 def row(name: str, outcomes: Sequence[Outcome]) -> Row:
     """Score one variant's outcomes."""
     report = method_report(outcomes)
-    hits = hit_rates(by_type(outcomes)).get(OVERALL)
+    hits = hit_rates(by_group(outcomes)).get(OVERALL)
     return Row(name, len(outcomes), report.accuracy, hits, report.routes, report.seconds["wall"])
 
 
@@ -104,11 +102,12 @@ def choices(
     base: LaserOptions,
     values: Values = VALUES,
     progress: Callable[[int], object] = lambda done: None,
+    score: Score = exact,
 ) -> dict[str, list[Row]]:
     """Rows per option: `base` with one option changed at a time, all on the same items."""
     plan = one_at_a_time(base, values)
     flat = {f"{name}={text}": o for name, group in plan.items() for text, o in group.items()}
-    scored = {one.name: one for one in sweep(ask, items, flat, progress=progress)}
+    scored = {one.name: one for one in sweep(ask, items, flat, progress=progress, score=score)}
     return {name: [scored[f"{name}={text}"] for text in group] for name, group in plan.items()}
 
 

@@ -36,11 +36,14 @@ def whole_view(scene: Scene) -> View:
 
 
 def draw_items(
-    split: Split, n: int, seed: int = 0, types: Sequence[str] = QUESTION_TYPES
+    split: Split, n: int | None, seed: int = 0, types: Sequence[str] = QUESTION_TYPES
 ) -> Iterator[Item]:
-    """`n` items, one per scene, question types in turn; the same arguments give the same items."""
+    """`n` items (None: without end), one per scene, question types in turn.
+
+    The same arguments give the same items.
+    """
     made, index = 0, 0
-    while made < n:
+    while n is None or made < n:
         scene = make_scene(split, index, seed)
         question = _ask(scene, types[made % len(types)])
         if question:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from laser_tools.evaluation.bench import Maps
+from laser_tools.evaluation.benchmarks.base import Item
 from laser_tools.options import LaserOptions
-from laser_tools.pico.items import Item
 from laser_tools.schema import (
     AnswerRequest,
     Box,
@@ -35,7 +35,14 @@ def items(n: int) -> list[Item]:
 def _item(i: int) -> Item:
     kind = TYPES[i % 2]
     evidence = (TRUE_BOX,) if kind == "reading" else ()
-    return Item(Image.new("RGB", (SIDE, SIDE)), f"{kind} {i}?", f"a{i}", kind, evidence, i, "")
+    image = Image.new("RGB", (SIDE, SIDE))
+    return Item(str(i), lambda: image, f"{kind} {i}?", (f"a{i}",), kind, evidence=evidence)
+
+
+def said(text: str) -> GroundedAnswer:
+    return GroundedAnswer(
+        answer=text, confidence=None, route="plain", method="plain", model="", image_size=(1, 1)
+    )
 
 
 class FakeSubject:
@@ -49,9 +56,11 @@ class FakeSubject:
     def __init__(self) -> None:
         self.batch_sizes: list[int] = []
         self.asked: list[LaserOptions] = []
+        self.requests: list[AnswerRequest] = []
 
     def ask(self, requests: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
         self.batch_sizes.append(len(requests))
+        self.requests += requests
         self.asked.append(options)
         return [self._answer(request, options) for request in requests]
 

@@ -11,7 +11,7 @@ from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation import pictures
 from laser_tools.evaluation.arms import Arm, run_arm, with_overrides
 from laser_tools.evaluation.bench import Setup, Timed, bench, score_layers, time_ratios
-from laser_tools.evaluation.report import BenchReport, by_type, markdown_table, paired_table
+from laser_tools.evaluation.report import BenchReport, by_group, markdown_table, paired_table
 from laser_tools.options import LaserOptions
 from tests.evaluation import fakes
 
@@ -125,12 +125,12 @@ def test_counting_is_told_by_what_is_counted() -> None:
     first, second, third, fourth = fakes.items(4)
     items = [
         first,
-        replace(second, type="counting", detail="shape"),
-        replace(third, type="counting", detail="colour"),
-        replace(fourth, type="counting", detail="shape"),
+        replace(second, group="counting", detail="shape"),
+        replace(third, group="counting", detail="colour"),
+        replace(fourth, group="counting", detail="shape"),
     ]
     outcomes = run_arm(fakes.FakeSubject().ask, Arm("laser", LaserOptions()), items)
-    groups = {name: len(group) for name, group in by_type(outcomes).items()}
+    groups = {name: len(group) for name, group in by_group(outcomes).items()}
     assert groups == {
         "existence": 1,
         "counting": 3,

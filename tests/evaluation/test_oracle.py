@@ -6,10 +6,10 @@ from dataclasses import replace
 from PIL import Image
 
 from laser_tools.engine import LocalEngine
+from laser_tools.evaluation.benchmarks.base import Item
 from laser_tools.evaluation.metrics import evidence_share
 from laser_tools.evaluation.oracle import ask_oracle, best_crop
 from laser_tools.options import LaserOptions
-from laser_tools.pico.items import Item
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 from tests.evaluation import fakes
 from tests.toys import picture, toy_llava
@@ -23,7 +23,7 @@ def at(x: int, y: int, side: int = 4) -> Box:
 
 def item(*boxes: Box) -> Item:
     image = Image.new("RGB", (fakes.SIDE, fakes.SIDE))
-    return replace(fakes.items(2)[1], image=image, evidence=boxes)
+    return replace(fakes.items(2)[1], image=lambda: image, evidence=boxes)
 
 
 def test_the_crop_is_never_larger_than_lasers() -> None:
@@ -66,7 +66,7 @@ def test_nothing_to_find_is_asked_plainly() -> None:
 
 def test_a_model_reads_the_crop_alone_without_vat() -> None:
     vlm, where = toy_llava(), at(30, 30, 20)
-    asked = replace(item(where), image=picture(), question="what colour is the star?")
+    asked = replace(item(where), image=picture, question="what colour is the star?")
 
     def ask(requests: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
         return LocalEngine(vlm, options).answer(requests)
