@@ -224,7 +224,8 @@ def test_a_setting_that_cannot_be_is_named(folder: Path) -> None:
 
 def test_a_damaged_calibration_is_named(folder: Path) -> None:
     (folder / "calibration.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ModelUnavailable, match=r"calibration\.json is damaged.*laser-tools calibrate"):
+    match = r"calibration\.json is damaged.*laser-tools calibrate"
+    with pytest.raises(ModelUnavailable, match=match):
         load_vlm(folder, device="cpu")
 
 
