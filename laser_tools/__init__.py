@@ -47,14 +47,13 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        home = importlib.import_module(f"{__name__}.{_HOME[name]}")
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     except ModuleNotFoundError as error:
         if _HOME[name] != "engine":
             raise
         from laser_tools.errors import MissingExtra
 
         raise MissingExtra(f"laser_tools.{name}", "engine") from error
-    return getattr(home, name)
 
 
 def __dir__() -> list[str]:
