@@ -57,6 +57,12 @@ class VLM:
         device: torch.device = self.model.device
         return device
 
+    @property
+    def input_px(self) -> int | None:
+        """Side of the squares that the vision tower takes; None for one that takes any shape."""
+        size = getattr(self.model.config.vision_config, "image_size", None)
+        return max(size) if isinstance(size, list | tuple) else size
+
     def synchronize(self) -> None:
         """Wait until a GPU has done what it was given; a CPU always has."""
         if self.device.type == "cuda":
