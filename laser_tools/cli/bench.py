@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def microscenes(
     split: Annotated[console.Split, typer.Option(help="Which items.")] = "test",
     methods: Annotated[
-        str, typer.Option(help="Comma-separated: plain, fixed-layer, laser, oracle.")
+        str, typer.Option(help="Comma-separated: those of `ask --method`, fixed-layer, oracle.")
     ] = "plain,fixed-layer,laser,oracle",
     n: Items = 2400,
     seed: console.Seed = 0,

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.metrics import box_hit, is_right
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, MethodName
 
 if TYPE_CHECKING:
     from laser_tools.pico.items import Item
@@ -34,7 +34,7 @@ class Arm:
 
     name: str
     options: LaserOptions
-    use: Literal["plain", "laser", "oracle"] = "laser"
+    use: MethodName | Literal["oracle"] = "laser"
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,16 @@ def run_arm(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[Outcome]:
 
 
 def _request(arm: Arm, item: Item) -> AnswerRequest:
-    plain = arm.use == "plain" or (arm.use == "oracle" and not item.evidence)
     return AnswerRequest(
         image=item.image,
         question=item.question,
-        method="plain" if plain else "laser",
+        method=_oracle(item) if arm.use == "oracle" else arm.use,
         box=union(item.evidence) if arm.use == "oracle" and item.evidence else None,
     )
+
+
+def _oracle(item: Item) -> MethodName:
+    return "laser" if item.evidence else "plain"
 
 
 def _judge(item: Item, result: GroundedAnswer, wall_s: float) -> Outcome:

@@ -1,11 +1,11 @@
-"""The MicroScenes bench: plain, fixed layer, LASER and oracle on the same items."""
+"""The MicroScenes bench: methods, fixed layer and oracle on the same items."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from laser_tools.evaluation import report
 from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, batches, run_arm
 from laser_tools.evaluation.metrics import map_share
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, MethodName
 
 if TYPE_CHECKING:
     from laser_tools.pico.items import Item
@@ -105,10 +105,9 @@ def bench(
 
 def _arms(setup: Setup, n_layers: int) -> list[Arm]:
     fixed = setup.options.model_copy(update={"layer": fixed_layer(setup, n_layers)})
-    known = {
-        "plain": Arm("plain", setup.options, "plain"),
+    known = {name: Arm(name, setup.options, name) for name in get_args(MethodName)}
+    known |= {
         "fixed-layer": Arm("fixed-layer", fixed),
-        "laser": Arm("laser", setup.options),
         "oracle": Arm("oracle", setup.options, "oracle"),
     }
     unknown = [name for name in setup.methods if name not in known]

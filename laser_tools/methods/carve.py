@@ -74,7 +74,7 @@ def _ratio_map(pair: AttentionPair, options: CarveOptions) -> AttentionMaps:
 def _layers(n_layers: int, options: CarveOptions) -> tuple[int, int]:
     """The first and the last layer. Raises InvalidRequest if the model has no such layers."""
     if options.layers is None:
-        scale = min(n_layers / DEPTH, 1.0) if n_layers <= LAST_LAYER else 1.0
+        scale = 1.0 if n_layers > LAST_LAYER else n_layers / DEPTH
         return round(scale * FIRST_LAYER), round(scale * LAST_LAYER)
     first, last = options.layers
     if not 0 <= first <= last < n_layers:

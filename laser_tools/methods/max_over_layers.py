@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from laser_tools.grounding.layers import localisation_map, vaq_scores
+from laser_tools.grounding.layers import localisation_map
 from laser_tools.methods.base import Method
 from laser_tools.methods.laser import ROUTES, con_vicrop
 from laser_tools.methods.localise import (
@@ -36,8 +36,9 @@ def over_layers(call: ModelCall, prompts: Sequence[Prompt], options: LookOptions
 
 
 def _largest(pair: AttentionPair, options: LookOptions) -> AttentionMaps:
+    best = vaq_map(pair, options)  # and refuses layers that the model has not
     if options.layer != "vaq":
-        return vaq_map(pair, options)
+        return best
     a_con = contrast(pair, options)
     layers = range(options.first_layer, len(a_con))
     by_layer = torch.stack(
@@ -45,7 +46,7 @@ def _largest(pair: AttentionPair, options: LookOptions) -> AttentionMaps:
     )
     largest = by_layer.amax(dim=0)
     strongest = layers[int(by_layer.amax(dim=1).argmax())]
-    return with_map(pair, strongest, largest, vaq_scores(a_con, options.k_head))
+    return with_map(pair, strongest, largest, best.vaq)
 
 
 METHOD = Method(

@@ -60,7 +60,8 @@ class VLM:
     @property
     def input_px(self) -> int | None:
         """Side of the squares that the vision tower takes; None for one that takes any shape."""
-        size = getattr(self.model.config.vision_config, "image_size", None)
+        tower = getattr(self.model.config, "vision_config", None)
+        size = getattr(tower, "image_size", None)
         return max(size) if isinstance(size, list | tuple) else size
 
     def synchronize(self) -> None:
