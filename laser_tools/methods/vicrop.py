@@ -41,6 +41,9 @@ OTHER_LAYER_SHARE = 14 / 32
 OTHER_WINDOW_PX = 336
 """The window where the model takes images of any size: the paper's, LLaVA-1.5's input."""
 
+TINY = 1e-20
+"""Added to what is divided by, so that 0 / 0 is 0; the paper's code adds nothing."""
+
 
 class VicropOptions(CropOptions):
     """How ViCrop looks and crops. The defaults are the paper's; `box` requests crop as LASER."""
@@ -66,7 +69,7 @@ def look(call: ModelCall, prompts: Sequence[Prompt], options: VicropOptions) -> 
 
     def rule(pair: AttentionPair, _: object) -> AttentionMaps:
         query, general = (grid[layer].mean(dim=0) for grid in (pair.query, pair.no_query))
-        return with_map(pair, layer, relative_attention(query, general))
+        return with_map(pair, layer, relative_attention(query, general, epsilon=TINY))
 
     return compared(call, prompts, general_prompts(prompts), rule, options)
 
