@@ -41,8 +41,8 @@ class Found:
 
 
 def vicrop(asked: Asked, layer: int, window_px: int, n_tokens: int, *, gradient: bool) -> Found:
-    heat = _by_gradient(asked, layer) if gradient else _relative(asked, layer)
-    crop = Box(**dict(zip(("x0", "y0", "x1", "y1"), _window(asked, heat, window_px), strict=True)))
+    heat = _by_gradient(asked, layer) if gradient else relative(asked, layer)
+    crop = Box(**dict(zip(("x0", "y0", "x1", "y1"), window(asked, heat, window_px), strict=True)))
     images = [asked.image, asked.image.crop(crop.as_tuple())]
     return Found(heat, crop, greedy(asked, images, n_tokens))
 
@@ -54,7 +54,7 @@ def _attention(asked: Asked, question: str) -> Tensor:
     return rows[:, :, asked.cells]
 
 
-def _relative(asked: Asked, layer: int) -> Tensor:
+def relative(asked: Asked, layer: int) -> Tensor:
     question, general = (_attention(asked, text)[layer] for text in (asked.question, GENERAL))
     return question.mean(0) / general.mean(0)
 
@@ -70,7 +70,7 @@ def _by_gradient(asked: Asked, layer: int) -> Tensor:
     return weighted[0, :, -1, is_visual].mean(0)[asked.cells]
 
 
-def _window(asked: Asked, heat: Tensor, window_px: int) -> tuple[int, int, int, int]:
+def window(asked: Asked, heat: Tensor, window_px: int) -> tuple[int, int, int, int]:
     """The place with the largest sum per size; then the size that stands out most, per cell."""
     h, w = heat.shape
     cell_w, cell_h = asked.map_box.width / w, asked.map_box.height / h
