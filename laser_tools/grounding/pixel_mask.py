@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from laser_tools.grounding.regions import Region
+from laser_tools.grounding.regions import Region, cells_box
 from laser_tools.schema import Box, Evidence
+
+LARGEST_SIDE_PX = 1024
+"""A larger image is looked at in pixels of so many to its longer side: 12 megapixels took 2 s."""
 
 
 def kept_pixels(heat: Tensor, map_box: Box, share: float, n_parts: int) -> Region | None:
@@ -25,20 +30,22 @@ def kept_pixels(heat: Tensor, map_box: Box, share: float, n_parts: int) -> Regio
     masses = np.bincount(labels.ravel(), weights=scores.ravel())[1:]  # 0 is what was left out
     best = 1 + np.argsort(-masses, kind="stable")[:n_parts]
     places = ndimage.find_objects(labels)
+    box_of = partial(_box, grid_hw=scores.shape, map_box=map_box)
     total = float(scores.sum(dtype=np.float64))
     evidence = tuple(
-        Evidence(box=_box(places[part - 1], map_box), score=min(masses[part - 1] / total, 1.0))
+        Evidence(box=box_of(places[part - 1]), score=min(masses[part - 1] / total, 1.0))
         for part in best.tolist()
     )
     kept = np.isin(labels, best)
     (around,) = ndimage.find_objects(kept.astype(np.uint8))
-    return Region(evidence, _box(around, map_box), kept=torch.from_numpy(kept[around]))
+    return Region(evidence, box_of(around), kept=torch.from_numpy(kept[around]))
 
 
 def _enlarged(heat: Tensor, map_box: Box) -> np.ndarray:
-    """(map_box.height, map_box.width), float32."""
-    size = (map_box.height, map_box.width)
-    enlarged = torch.nn.functional.interpolate(heat[None, None], size, mode="bilinear")
+    """(map_box.height, map_box.width) or, of a large one, in proportion; float32."""
+    scale = min(LARGEST_SIDE_PX / max(map_box.width, map_box.height), 1.0)
+    size = [max(round(scale * side), 1) for side in (map_box.height, map_box.width)]
+    enlarged = torch.nn.functional.interpolate(heat.float()[None, None], size, mode="bilinear")
     scores: np.ndarray = enlarged[0, 0].numpy()
     return scores
 
@@ -49,11 +56,8 @@ def _threshold(scores: np.ndarray, share: float) -> float:
     return float(np.partition(scores.ravel(), -n)[-n])
 
 
-def _box(place: tuple[slice, slice], map_box: Box) -> Box:
+def _box(place: tuple[slice, slice], grid_hw: tuple[int, int], map_box: Box) -> Box:
+    """The pixels of the image that a part of the enlarged map covers."""
     rows, columns = place
-    return Box(
-        x0=map_box.x0 + columns.start,
-        y0=map_box.y0 + rows.start,
-        x1=map_box.x0 + columns.stop,
-        y1=map_box.y0 + rows.stop,
-    )
+    corners = {(rows.start, columns.start), (rows.stop - 1, columns.stop - 1)}
+    return cells_box(frozenset(corners), grid_hw, map_box)

@@ -28,7 +28,7 @@ class Region:
     evidence: tuple[Evidence, ...]
     crop: Box
     masked: tuple[Box, ...] = ()
-    kept: Tensor | None = None  # True (crop height, crop width) where pixels are shown; None = all
+    kept: Tensor | None = None  # grid over the crop, True where pixels are shown; None = all are
 
 
 def find_region(

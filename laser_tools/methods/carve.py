@@ -93,7 +93,8 @@ def refined_view(image: Image.Image, region: Region, options: CarveOptions) -> I
     enlarged as far as it fits into the original's sides."""
     crop = image.crop(region.crop.as_tuple())
     if region.kept is not None:
-        shown = Image.fromarray(region.kept.to(torch.uint8).mul(255).numpy())
+        grid = Image.fromarray(region.kept.to(torch.uint8).mul(255).numpy())
+        shown = grid.resize(crop.size, Image.Resampling.NEAREST)
         behind = Image.new("RGB", crop.size, fill_colour(image, options.mask_fill))
         crop = Image.composite(crop, behind, shown)
     scale = min(image.width / crop.width, image.height / crop.height)

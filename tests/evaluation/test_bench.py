@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from laser_tools.evaluation.arms import Arm, run_arm, with_overrides
 from laser_tools.evaluation.bench import Setup, Timed, bench, time_ratios
 from laser_tools.evaluation.report import BenchReport, markdown_table
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, MethodName
 from tests.evaluation import fakes
 
 N = 40  # 20 of each type; of the 20 readings LASER misses every fourth
@@ -149,3 +150,19 @@ def test_bad_overrides_are_one_sentence(pair: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         with_overrides(LaserOptions(), [pair])
     assert "\n" not in caught.value.public_text
+
+
+def test_every_method_can_be_an_arm() -> None:
+    asked: list[set[str]] = []
+
+    class Subject(fakes.FakeSubject):
+        def ask(
+            self, requests: Sequence[AnswerRequest], options: LaserOptions
+        ) -> list[GroundedAnswer]:
+            asked.append({request.method for request in requests})
+            return super().ask(requests, options)
+
+    names = get_args(MethodName)
+    found = bench(Subject(), fakes.items(4), Setup(split="test", methods=names, timed=0))
+    assert asked == [{name} for name in names]
+    assert list(found.methods) == list(names)

@@ -35,6 +35,19 @@ def test_no_more_than_the_share_is_kept() -> None:
     assert int(region.kept.sum()) == pytest.approx(2000, abs=5)
 
 
+def test_a_large_image_is_looked_at_coarsely() -> None:
+    large = Box(x0=1000, y0=2000, x1=11000, y1=12000)
+    region = kept_pixels(three_places(), large, 0.05, 2)
+    small = kept_pixels(three_places(), FRAME, 0.05, 2)
+    assert region is not None
+    assert region.kept is not None
+    assert small is not None
+    assert region.kept.numel() < 1024 * 1024
+    scaled = [(side - 10 * (1 + i % 2)) * 100 for i, side in enumerate(small.crop.as_tuple())]
+    found = [side - 1000 * (1 + i % 2) for i, side in enumerate(region.crop.as_tuple())]
+    assert found == pytest.approx(scaled, abs=120)
+
+
 def test_a_single_part_is_its_own_crop() -> None:
     region = kept_pixels(three_places(), FRAME, 0.05, 1)
     assert region is not None

@@ -37,7 +37,7 @@ NAMES = "MethodName = Literal[\n"
 def test_a_file_and_a_line_are_a_method(tmp_path: Path) -> None:
     """In a copy of the package, asked by its name on the command line."""
     copy = tmp_path / PACKAGE.name
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, copy)
     (copy / "methods" / "the_corner.py").write_text(FILE)
     schema = (copy / "schema.py").read_text()
     assert NAMES in schema
