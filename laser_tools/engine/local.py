@@ -119,7 +119,7 @@ class LocalEngine(Engine):
         return [result for batch in batches for result in self._within_memory(run, batch)]
 
     def _options(self, kind: Kind) -> PromptOptions:
-        """The engine's own, where they are the method's; else its defaults, asked in our words."""
+        """The engine's own where they are the method's; else its defaults, asked alike."""
         wanted = LaserOptions if kind == "zoom" else METHODS[kind].options
         if isinstance(self.options, wanted):
             return self.options

@@ -66,7 +66,7 @@ def _by_gradient(asked: Asked, layer: int) -> Tensor:
         out = asked.vlm.model(**inputs, output_attentions=True)
         loss = -out.logits[0, -1].log_softmax(-1).max()
         (slope,) = torch.autograd.grad(loss, out.attentions[layer])
-    weighted = out.attentions[layer].detach() * (-slope).relu()
+    weighted: Tensor = out.attentions[layer].detach() * (-slope).relu()
     return weighted[0, :, -1, is_visual].mean(0)[asked.cells]
 
 
