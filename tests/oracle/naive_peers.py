@@ -163,8 +163,11 @@ def _kept(asked: Asked, scores: np.ndarray, share: float, n_parts: int) -> np.nd
     return kept
 
 
-def vcd(asked: Asked, side: int | None, n_tokens: int) -> list[int]:
-    """Alpha 1, beta .1, noise of step 500; `side` is that of the model's input, if it is fixed."""
+def vcd(asked: Asked, side: int | None, n_tokens: int) -> tuple[list[int], list[float]]:
+    """Tokens, and by how much each won: alpha 1, beta .1, noise of step 500.
+
+    `side` is that of the model's input, if it is fixed.
+    """
     noised = [_noised(asked, side)]
     return _fused(asked, [asked.image], noised, alpha=1.0, beta=0.1, n_tokens=n_tokens)
 
@@ -214,7 +217,7 @@ def _laser_maps(attention: Tensor, k_head: int) -> list[tuple[float, Tensor]]:
 
 
 def greedy(asked: Asked, images: list[Image.Image], n_tokens: int) -> list[int]:
-    return _fused(asked, images, images, alpha=0.0, beta=None, n_tokens=n_tokens)
+    return _fused(asked, images, images, alpha=0.0, beta=None, n_tokens=n_tokens)[0]
 
 
 def _fused(
@@ -225,9 +228,12 @@ def _fused(
     alpha: float,
     beta: float | None,
     n_tokens: int,
-) -> list[int]:
-    """Greedy tokens of (1 + alpha) z - alpha z', of those that z gives beta times its best."""
-    vlm, tokens = asked.vlm, list[int]()
+) -> tuple[list[int], list[float]]:
+    """Greedy tokens of (1 + alpha) z - alpha z', of those that z gives beta times its best.
+
+    And by how much each won against the best other token, cut off or not.
+    """
+    vlm, tokens, margins = asked.vlm, list[int](), list[float]()
     with torch.no_grad(), naive.eager(vlm):
         inputs = [naive.inputs_of(vlm, seen, asked.question) for seen in (images, others)]
         while len(tokens) < n_tokens:
@@ -235,9 +241,12 @@ def _fused(
                 vlm.model(**naive.extended(seen, tokens)).logits[0, -1].double() for seen in inputs
             )
             score = (1 + alpha) * z - alpha * noised
+            within = score.clone()
             if beta is not None:
-                score[z.softmax(-1) < beta * z.softmax(-1).max()] = -torch.inf
-            if int(score.argmax()) == vlm.processor.tokenizer.eos_token_id:
+                within[z.softmax(-1) < beta * z.softmax(-1).max()] = -torch.inf
+            token = int(within.argmax())
+            if token == vlm.processor.tokenizer.eos_token_id:
                 break
-            tokens.append(int(score.argmax()))
-    return tokens
+            tokens.append(token)
+            margins.append(float(score[token] - max(score[:token].max(), score[token + 1 :].max())))
+    return tokens, margins

@@ -105,7 +105,10 @@ def test_carve_equals_the_naive_one(case: Case, options: carve.CarveOptions) -> 
 @MODELS
 def test_vcd_equals_the_naive_one(case: Case) -> None:
     for asked, told in both(case, "vcd"):
-        assert told.answer == text(asked.vlm, naive.vcd(asked, case.input_px, N_TOKENS))
+        tokens, margins = naive.vcd(asked, case.input_px, N_TOKENS)
+        assert told.answer == text(asked.vlm, tokens)
+        found = [token.margin for token in told.margins[: len(tokens)]]
+        assert found == pytest.approx(margins, abs=1e-3)
         assert (told.route, told.localisation, told.confidence) == ("plain", None, None)
         assert told.margins[0].vat_margin is not None
 
