@@ -29,8 +29,7 @@ class PromptOptions(Frozen):
 class LookOptions(PromptOptions):
     """Contrastive attention, VAQ and the localisation map (LASER eqs. 3-5)."""
 
-    # "instruction" keeps that line; "none" subtracts nothing: raw attention, the baseline
-    no_query: Literal["empty", "instruction", "none"] = "empty"
+    no_query: Literal["empty", "instruction"] = "empty"  # "instruction" keeps that line
     zoom_template: str = "Where is the {what}?"  # the question of `zoom`
     readout: Readout = "last"  # last prompt position (the paper), or mean of the question tokens
     renormalise: bool = False  # maps sum to 1 over the visual tokens before the subtraction
@@ -53,24 +52,25 @@ class LookOptions(PromptOptions):
         return template
 
 
-class RegionOptions(Frozen):
+class CropSizeOptions(Frozen):
+    """How large a crop around a place is, be it found or named by the caller (LASER 3.3)."""
+
+    crop_ratio: float = Field(default=0.5, gt=0.0, le=1.0)  # crop side / image side
+    min_crop_px: int = Field(default=224, ge=1)  # or the image's side, if that is smaller
+
+
+class RegionOptions(CropSizeOptions):
     """From a map to evidence and a crop: Con-ViCrop (LASER section 3.3)."""
 
     k_patch: float = Field(default=0.02, gt=0.0, le=1.0)  # share of N visual tokens, >= 1 patch
     box_rule: BoxRule = "component"  # what the crop is centred on, see grounding/regions.py
     max_evidence: int = Field(default=3, ge=1)  # connected places reported, best first
-    crop_ratio: float = Field(default=0.5, gt=0.0, le=1.0)  # crop side / image side
-    min_crop_px: int = Field(default=224, ge=1)  # or the image's side, if that is smaller
 
 
 class ViewOptions(Frozen):
-    """What the answer is read from, and what the negative stream does not see (LASER eq. 7)."""
+    """What the answer is read from."""
 
     view: View = "image+crop"  # the crop replaces the image, or follows it in the prompt
-    # "pixels" paints the patches over and encodes again (the paper); "keys" hides their tokens from
-    # what follows, and needs a family that shares prefixes; "auto" is keys there, pixels elsewhere
-    negative: Negative = "auto"
-    mask_fill: MaskFill = "mean"  # the image's mean colour | black
 
 
 class VATOptions(Frozen):
@@ -80,23 +80,30 @@ class VATOptions(Frozen):
     beta: float | None = Field(default=None, gt=0.0, le=1.0)  # cut-off of VCD, arXiv 2311.16922
 
 
+class VerifyOptions(ViewOptions, VATOptions):
+    """When a second stream is asked for, and what it does not see (LASER eq. 7)."""
+
+    verify_margin: float | None = None  # crop margin (logits) >= this: decode the crop alone
+    # "pixels" paints the patches over and encodes again (the paper); "keys" hides their tokens from
+    # what follows, and needs a family that shares prefixes; "auto" is keys there, pixels elsewhere
+    negative: Negative = "auto"
+    mask_fill: MaskFill = "mean"  # the image's mean colour | black
+
+
 class GateOptions(Frozen):
-    """Which cases are easy (LASER figure 3; not specified there).
+    """Which cases are easy (LASER figure 3; not specified there)."""
 
-    Logit units, first answer token.
-    """
-
-    # plain margin >= this: keep the whole image's answer; "fitted" is the threshold of the model's
-    # calibration (none without one), as a logit means something else in every model
+    # plain margin >= this (logits, first answer token): keep the whole image's answer; "fitted" is
+    # the threshold of the model's calibration (none without one), as a logit means something else
+    # in every model
     direct_margin: float | Literal["fitted"] | None = "fitted"
-    verify_margin: float | None = None  # crop margin >= this: decode the crop alone
 
 
-class CropOptions(PromptOptions, RegionOptions, ViewOptions, VATOptions, GateOptions):
+class CropOptions(PromptOptions, CropSizeOptions, ViewOptions, GateOptions):
     """What every method that answers from a crop goes by."""
 
 
-class LaserOptions(LookOptions, CropOptions):
+class LaserOptions(LookOptions, RegionOptions, VerifyOptions, CropOptions):
     """How LASER localises, crops, verifies and decodes. Unknown fields are an error."""
 
 

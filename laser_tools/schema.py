@@ -16,12 +16,21 @@ MAX_CHOICES = 20
 MAX_CHOICE_CHARS = 200
 MAX_NEW_TOKENS = 256
 
-MethodName = Literal["plain", "laser"]
-"""How a question may be answered; `laser_tools.methods.METHODS` has a row for each."""
+MethodName = Literal[
+    "plain",
+    "laser",
+    "vicrop",
+    "carve",
+    "vcd",
+    "raw-attention",
+    "max-over-layers",
+]
+"""How a question may be answered; each is the METHOD of a file of that name in `methods/`."""
 
 Route = Literal["plain", "direct", "zoom", "verify"]
 """How an answer was reached: `plain` (no localisation asked for), `direct` (plain pass was sure
-enough), `zoom` (decoded from the crop alone), `verify` (crop against masked crop, VAT)."""
+enough), `zoom` (decoded from the crop, alone or beside the image), `verify` (crop against masked
+crop, VAT)."""
 
 Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pattern=r"\S")]
 Choice = Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_CHARS, pattern=r"\S")]
@@ -138,8 +147,8 @@ class ZoomRequest(Look):
 class Localisation(Frozen):
     """What the attention said: the map and how its layer was chosen."""
 
-    layer_idx: int
-    vaq: tuple[float, ...]  # one score per layer, eq. 5
+    layer_idx: int  # of a map made from several layers, the one that gives its highest value
+    vaq: tuple[float, ...]  # one score per layer, eq. 5; empty where a method has none
     map: tuple[tuple[float, ...], ...]  # grid rows x columns, >= 0
     map_box: Box  # the part of the image that the grid covers: without what is cropped or padding
 

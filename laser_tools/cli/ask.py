@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -11,7 +11,14 @@ from pydantic import BaseModel, ValidationError
 from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
 from laser_tools.images.decode import open_image_file
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.schema import (
+    AnswerRequest,
+    Box,
+    GroundedAnswer,
+    MethodName,
+    ZoomRequest,
+    ZoomResult,
+)
 
 if TYPE_CHECKING:
     from laser_tools.options import LaserOptions
@@ -31,7 +38,7 @@ def ask(
     image: ImageFile,
     question: Annotated[str, typer.Argument(help="What to ask about the image.")],
     method: Annotated[
-        Literal["laser", "plain"], typer.Option(help="laser: look, crop, verify. plain: just ask.")
+        MethodName, typer.Option(help="laser: look, crop, verify. plain: just ask. Or a peer.")
     ] = "laser",
     compare: Annotated[bool, typer.Option("--compare", help="Ask plainly as well.")] = False,
     choice: Annotated[
@@ -61,7 +68,7 @@ def ask(
     if save is not None:
         console.require("Drawing the evidence", "engine")
     picture = open_image_file(image)
-    methods = ("plain", "laser") if compare else (method,)
+    methods = dict.fromkeys(["plain", method]) if compare else [method]
     requests = [
         make(
             AnswerRequest,
@@ -141,7 +148,8 @@ def _shown(answer: GroundedAnswer) -> str:
     sure = "not calibrated" if answer.confidence is None else f"{answer.confidence:.2f}"
     lines = [f"  {answer.method:<12}{answer.answer!r:<14} confidence {sure}, route {answer.route}"]
     if answer.localisation is not None:
-        lines.append(f"    layer     {answer.localisation.layer_idx} (chosen by VAQ)")
+        how = " (chosen by VAQ)" if answer.method == "laser" else ""
+        lines.append(f"    layer     {answer.localisation.layer_idx}{how}")
     lines += [f"    evidence  {_pixels(one.box)}" for one in answer.evidence]
     lines += [f"    crop      {_pixels(box)}" for box in answer.crop_boxes]
     return "\n".join([*lines, f"    seconds   {seconds(answer.timings_s)}"])

@@ -40,7 +40,7 @@ class LocalEngine(Engine):
     """
 
     vlm: VLM
-    options: LaserOptions = field(default_factory=LaserOptions)
+    options: PromptOptions = field(default_factory=LaserOptions)  # of any method
     batch_size: int = 16
     observe: Callable[[int], Observer] = Clock  # for a batch of n, who is told of its stages
 
@@ -48,7 +48,7 @@ class LocalEngine(Engine):
     def from_pretrained(
         cls,
         model: str | Path = "pico",
-        options: LaserOptions | None = None,
+        options: PromptOptions | None = None,
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -119,9 +119,11 @@ class LocalEngine(Engine):
         return [result for batch in batches for result in self._within_memory(run, batch)]
 
     def _options(self, kind: Kind) -> PromptOptions:
-        """The engine's own, where they are the method's; else the method's defaults."""
+        """The engine's own where they are the method's; else its defaults, asked alike."""
         wanted = LaserOptions if kind == "zoom" else METHODS[kind].options
-        return self.options if isinstance(self.options, wanted) else wanted()
+        if isinstance(self.options, wanted):
+            return self.options
+        return wanted(answer_instruction=self.options.answer_instruction)
 
     def _within_memory(
         self, run: Callable[[Sequence[Request]], Sequence[Result]], batch: Sequence[Request]
@@ -154,16 +156,18 @@ class LocalEngine(Engine):
 
     def _judged(self, request: Request, answer: Result) -> Result:
         """An answer with its probability; withheld if empty, or where the caller asked for more."""
-        if not isinstance(answer, GroundedAnswer):
+        if not isinstance(request, AnswerRequest) or not isinstance(answer, GroundedAnswer):
             return answer
         if not answer.answer:
             return _withheld(answer)
         calibration, options = self.vlm.calibration, self._options(kind_of(request))
-        if calibration is None or not calibration.holds_for(answer.route, options):
+        if calibration is None or not METHODS[request.method].calibrated:
+            return answer
+        if not calibration.holds_for(answer.route, options):
             return answer
         confidence = calibration.probability(features(answer), answer.route)
         judged = answer.model_copy(update={"confidence": confidence})
-        least = request.abstain_below if isinstance(request, AnswerRequest) else None
+        least = request.abstain_below
         if confidence is None or least is None or confidence >= least:
             return judged
         return _withheld(judged)

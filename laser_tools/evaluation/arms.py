@@ -20,7 +20,7 @@ from laser_tools.evaluation.benchmarks.base import Item, Score, exact
 from laser_tools.evaluation.metrics import box_hit
 from laser_tools.evaluation.oracle import ask_oracle
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, GroundedAnswer
+from laser_tools.schema import AnswerRequest, GroundedAnswer, MethodName
 
 BATCH_SIZE = 16
 RIGHT = 0.5  # answers that score more are right, where right or wrong is asked
@@ -32,7 +32,7 @@ class Arm:
 
     name: str
     options: LaserOptions
-    use: Literal["plain", "laser", "oracle"] = "laser"
+    use: MethodName | Literal["oracle"] = "laser"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""The MicroScenes bench: plain asking, LASER, its baselines and the oracle on the same items."""
+"""The MicroScenes bench: methods, fixed layers and the oracle on the same items."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast, get_args
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from laser_tools.evaluation.benchmarks.base import Item, Score, exact
 from laser_tools.evaluation.metrics import map_share
 from laser_tools.evaluation.sweep import sweep
 from laser_tools.options import LaserOptions
-from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
+from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, MethodName
 
 METHODS = ("plain", "fixed-layer", "best-layer", "raw-attention", "laser", "oracle")
+KNOWN = (*get_args(MethodName), "fixed-layer", "best-layer", "oracle")
 FIXED_LAYER_SHARE = 14 / 32  # the layer most RefCOCO queries choose (arXiv 2602.04304)
 TIMED_QUESTIONS = 48  # asked one at a time, for the time ratio
 
@@ -72,9 +73,9 @@ class Setup:
     score: Score = exact
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.methods if name not in METHODS]
+        unknown = [name for name in self.methods if name not in KNOWN]
         if unknown or not self.methods:
-            raise InvalidRequest(f"The methods are {', '.join(METHODS)}; not {unknown!r}.")
+            raise InvalidRequest(f"The methods are {', '.join(KNOWN)}; not {unknown!r}.")
 
     @property
     def best_layer(self) -> int | None:
@@ -141,19 +142,17 @@ def _arm(name: str, setup: Setup, subject: Subject) -> Arm:
     options = setup.options
     changed: dict[str, object] = {}
     match name:
-        case "plain":
-            return Arm(name, options, "plain")
         case "fixed-layer":
             changed = {"layer": fixed_layer(setup, subject.n_layers)}
         case "best-layer":
             if setup.best_layer is None:
                 raise InvalidRequest("best-layer needs layers that were scored on validation.")
             changed = {"layer": setup.best_layer}
-        case "raw-attention":
-            changed = {"no_query": "none"}
         case "oracle":
             changed = {"direct_margin": subject.direct_margin(options)}
             return Arm(name, options.model_copy(update=changed), "oracle")
+        case _:
+            return Arm(name, options, cast("MethodName", name))
     return Arm(name, options.model_copy(update=changed))
 
 

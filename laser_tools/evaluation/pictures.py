@@ -70,7 +70,7 @@ def _accuracy_bars(
         100 * shares,
         width * 0.9,
         yerr=100 * errors,
-        color=METHOD_COLOURS[name],
+        color=METHOD_COLOURS.get(name),  # None: the next of matplotlib's own
         label=name,
         error_kw={"elinewidth": 0.8, "ecolor": "#a0a7b1"},
     )

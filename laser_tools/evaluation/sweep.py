@@ -19,7 +19,7 @@ BEGIN, END = "<!-- choices: begin -->", "<!-- choices: end -->"
 
 VALUES: dict[str, tuple[object, ...]] = {
     "readout": ("last", "question"),
-    "no_query": ("empty", "instruction", "none"),
+    "no_query": ("empty", "instruction"),
     "answer_instruction": ("", "Answer briefly."),
     "renormalise": (False, True),
     "k_head": (1, 2, 4, 8, None),

@@ -139,7 +139,8 @@ def _draw_image(axes: Axes, image: Image.Image, answer: GroundedAnswer) -> None:
 def _image_title(answer: GroundedAnswer) -> str:
     if answer.localisation is None:
         return "image"
-    return f"image, contrastive attention (layer {answer.localisation.layer_idx})"
+    kind = "contrastive attention" if answer.method == "laser" else "attention map"
+    return f"image, {kind} (layer {answer.localisation.layer_idx})"
 
 
 def _overlay(axes: Axes, where: Localisation) -> None:
@@ -239,8 +240,8 @@ def _empty(axes: Axes, title: str, why: str) -> None:
 
 
 def _draw_vaq(axes: Axes, where: Localisation | None) -> None:
-    if where is None:
-        _empty(axes, "VAQ per layer", "This route chose no layer.")
+    if where is None or not where.vaq:
+        _empty(axes, "VAQ per layer", "No layer was chosen by VAQ.")
         return
     layers = range(len(where.vaq))
     colours = [LASER_COLOUR if i == where.layer_idx else FAINT for i in layers]

@@ -14,7 +14,7 @@ from math import ceil, floor
 import torch
 from torch import Tensor
 
-from laser_tools.options import BoxRule, RegionOptions
+from laser_tools.options import BoxRule, CropSizeOptions, RegionOptions
 from laser_tools.schema import Box, Evidence
 
 Cells = frozenset[tuple[int, int]]
@@ -27,7 +27,8 @@ class Region:
 
     evidence: tuple[Evidence, ...]
     crop: Box
-    masked: tuple[Box, ...]
+    masked: tuple[Box, ...] = ()
+    kept: Tensor | None = None  # grid over the crop, True where pixels are shown; None = all are
 
 
 def find_region(
@@ -62,7 +63,7 @@ def find_regions(
     return regions
 
 
-def region_of_box(box: Box, image_size: tuple[int, int], options: RegionOptions) -> Region:
+def region_of_box(box: Box, image_size: tuple[int, int], options: CropSizeOptions) -> Region:
     """The region of a box the caller gave: the same crop rule, grown where the box is larger."""
     crop = crop_around(box, image_size, options, cover=True)
     return Region(evidence=(Evidence(box=box, score=1.0),), crop=crop, masked=(box,))
@@ -128,7 +129,7 @@ def _covered_steps(low: int, high: int, origin: int, step: float, n: int) -> sli
 
 
 def crop_around(
-    anchor: Box, image_size: tuple[int, int], options: RegionOptions, *, cover: bool
+    anchor: Box, image_size: tuple[int, int], options: CropSizeOptions, *, cover: bool
 ) -> Box:
     """A crop of `crop_ratio` of each side, at least `min_crop_px` or the side, centred on `anchor`.
 
@@ -141,7 +142,7 @@ def crop_around(
 
 
 def _span(
-    low: int, high: int, side: int, options: RegionOptions, *, cover: bool
+    low: int, high: int, side: int, options: CropSizeOptions, *, cover: bool
 ) -> tuple[int, int]:
     wanted = max(round(options.crop_ratio * side), options.min_crop_px, high - low if cover else 1)
     length = min(wanted, side)

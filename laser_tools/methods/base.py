@@ -35,6 +35,7 @@ class Method:
 
     answer: Answerer
     options: type[PromptOptions]
+    calibrated: bool = False  # whether a model's calibration was fitted to answers of this method
 
 
 def query_prompts(

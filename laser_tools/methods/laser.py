@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from laser_tools.grounding.regions import Region, find_region, find_regions
+from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.base import Method, query_prompts
 from laser_tools.methods.localise import AttentionMaps, contrastive
-from laser_tools.methods.pipeline import CropMethod
+from laser_tools.methods.masking import read_both
+from laser_tools.methods.pipeline import Batch, CropMethod, Done, decoded, from_view, sure
+from laser_tools.methods.views import positive_view
 from laser_tools.options import LaserOptions, LookOptions, RegionOptions
 from laser_tools.schema import ZoomRequest, ZoomResult
 from laser_tools.vlm.call import ModelCall
@@ -20,11 +23,32 @@ def con_vicrop(
     return find_region(maps.map, maps.map_box, image_size, options)
 
 
+def clear_crop(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
+    """Answers from the crop alone whose first token wins by `verify_margin`."""
+    least = batch.options.verify_margin
+    if least is None:
+        return {}
+    return sure(from_view(positive_view)(batch, indices, regions), least)
+
+
+def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
+    """Crop against crop without its evidence, fused token by token (LASER eqs. 10-11)."""
+    part, places = batch.call.of(indices), [regions[i] for i in indices]
+    found = read_both(part, batch.chosen(indices), places, batch.options)
+    fusion = VATFusion(batch.options.alpha, batch.options.beta)
+    return decoded(part, batch, indices, found, "verify", fusion)
+
+
+ROUTES = (clear_crop, verified)
+
+
 def _name(options: LookOptions) -> str:
     return "laser" if options.layer == "vaq" else "fixed-layer"
 
 
-METHOD = Method(CropMethod(contrastive, con_vicrop, _name).answer, LaserOptions)
+METHOD = Method(
+    CropMethod(contrastive, con_vicrop, ROUTES, _name).answer, LaserOptions, calibrated=True
+)
 
 
 def zoom(

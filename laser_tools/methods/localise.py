@@ -1,4 +1,4 @@
-"""Attention to the same image, with and without the query -> where the query made it look."""
+"""Attention to an image under two prompts -> where the question made the model look."""
 
 from __future__ import annotations
 
@@ -19,19 +19,29 @@ from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, token_layout
 from laser_tools.vlm.reading import read
-from laser_tools.vlm.reading.base import Read
+from laser_tools.vlm.reading.base import Read, Readout
+
+GENERAL = "Write a general description of the image."
+"""It asks for nothing in particular (ViCrop, arXiv 2502.17422; CARVE, 2509.06461)."""
 
 
 @dataclass(frozen=True)
-class AttentionMaps:
-    """What was read and what was chosen; float32 on the CPU, grids over `map_box`."""
+class AttentionPair:
+    """What was read of one question; float32 on the CPU, grids over `map_box`."""
 
     query: Tensor  # (L, H, h, w): attention to the visual tokens, with the query
-    no_query: Tensor  # (L, H, h, w): and without it; zero if that was not read
+    no_query: Tensor  # (L, H, h, w): of the prompt it is compared with; zeros if there is none
     map_box: Box  # the part of the image that the grid covers
     layers: tuple[int, ...]  # the real numbers of the L layers
-    layer_idx: int  # the real number of the chosen one
-    vaq: Tensor  # (L,)
+    input_px: int | None  # side of the squares that the model takes, where it takes such
+
+
+@dataclass(frozen=True)
+class AttentionMaps(AttentionPair):
+    """What was read and what was chosen."""
+
+    layer_idx: int  # the real number of the layer that decided
+    vaq: Tensor  # (L,), or (0,) for a method without such scores
     map: Tensor  # (h, w), >= 0
 
     def as_localisation(self) -> Localisation:
@@ -54,6 +64,9 @@ class Looked:
 Localiser = Callable[[ModelCall, Sequence[Prompt], Any], Looked]
 """(call, prompts with the query, the method's options) -> where it looked."""
 
+MapRule = Callable[[AttentionPair, Any], AttentionMaps]
+"""(what was read of one question, the method's options) -> its map."""
+
 
 def localise(
     vlm: VLM, images: Sequence[Image.Image], questions: Sequence[str], options: LookOptions
@@ -64,46 +77,76 @@ def localise(
 
 
 def contrastive(call: ModelCall, prompts: Sequence[Prompt], options: LookOptions) -> Looked:
-    """LASER's: attention with the query minus attention without it, at the layer VAQ chooses.
+    """LASER's: attention with the query minus attention without it, at the layer VAQ chooses."""
+    others = without_query(prompts, options)
+    return compared(call, prompts, others, vaq_map, options, options.readout)
 
-    The prompts without the query take part in the same pass. Where none is asked for, attention
-    without the query is zero.
+
+def compared(
+    call: ModelCall,
+    prompts: Sequence[Prompt],
+    others: Sequence[Prompt],
+    rule: MapRule,
+    options: object,
+    watch: Readout = "last",
+) -> Looked:
+    """Maps by `rule` from the attention of `prompts` and of `others`, all read in the same pass.
+
+    `others` has a prompt per prompt, or none.
     """
     n = len(prompts)
-    both = read(call, [*prompts, *_without_query(prompts, options)], watch=options.readout)
-    found = both.watched
-    no_query = found.rows[n:] or [torch.zeros_like(row) for row in found.rows]
-    pairs = zip(found.rows[:n], no_query, strict=True)
+    found = read(call, [*prompts, *others], watch=watch)
     with call.stage("attend"):
-        maps = [_maps(call.vlm, both, i, *pair, options) for i, pair in enumerate(pairs)]
-    return Looked(both, maps)
+        pairs = [_pair(call.vlm, found, i, i + n if others else None) for i in range(n)]
+        return Looked(found, [rule(pair, options) for pair in pairs])
 
 
-def _without_query(prompts: Sequence[Prompt], options: LookOptions) -> list[Prompt]:
-    if options.no_query == "none":
-        return []
+def general_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The same images and answer instruction, with the general question."""
+    return [Prompt(prompt.images, GENERAL, prompt.instruction) for prompt in prompts]
+
+
+def vaq_map(pair: AttentionPair, options: LookOptions) -> AttentionMaps:
+    """The contrastive map of the layer with the highest VAQ, or of a fixed one (LASER, 3-5)."""
+    a_con = contrast(pair, options)
+    vaq = vaq_scores(a_con, options.k_head)
+    chosen = choose_layer(vaq, options.layer, options.first_layer)
+    heat = localisation_map(a_con, chosen, options.k_head, options.aggregate)
+    return with_map(pair, chosen, heat, vaq)
+
+
+def contrast(pair: AttentionPair, options: LookOptions) -> Tensor:
+    """Contrastive attention (L, H, N), LASER eq. 3."""
+    return contrastive_attention(
+        pair.query.flatten(-2), pair.no_query.flatten(-2), renormalise=options.renormalise
+    )
+
+
+def with_map(
+    pair: AttentionPair, layer: int, heat: Tensor, vaq: Tensor | None = None
+) -> AttentionMaps:
+    """The pair with its map `heat` (h, w) or (N,), decided by entry `layer` of its L layers."""
+    return AttentionMaps(
+        query=pair.query,
+        no_query=pair.no_query,
+        map_box=pair.map_box,
+        layers=pair.layers,
+        input_px=pair.input_px,
+        layer_idx=pair.layers[layer],
+        vaq=torch.empty(0) if vaq is None else vaq,
+        map=heat.reshape(pair.query.shape[-2:]),
+    )
+
+
+def without_query(prompts: Sequence[Prompt], options: LookOptions) -> list[Prompt]:
+    """The same prompts without what is asked; the answer instruction may stay."""
     keeps = options.no_query == "instruction"
     return [Prompt(prompt.images, None, prompt.instruction if keeps else "") for prompt in prompts]
 
 
-def _maps(
-    vlm: VLM, both: Read, row: int, query: Tensor, no_query: Tensor, options: LookOptions
-) -> AttentionMaps:
-    layout = token_layout(vlm, both.encoded, row, query.shape[-1])
-    query, no_query = layout.place(query.cpu()), layout.place(no_query.cpu())
-    a_con = contrastive_attention(
-        query.flatten(-2), no_query.flatten(-2), renormalise=options.renormalise
-    )
-    vaq = vaq_scores(a_con, options.k_head)
-    chosen = choose_layer(vaq, options.layer, options.first_layer)
-    heat = localisation_map(a_con, chosen, options.k_head, options.aggregate)
-    layers = both.watched.layers
-    return AttentionMaps(
-        query=query,
-        no_query=no_query,
-        map_box=layout.box,
-        layers=layers,
-        layer_idx=layers[chosen],
-        vaq=vaq,
-        map=heat.reshape(layout.tokens.shape),
-    )
+def _pair(vlm: VLM, found: Read, row: int, other: int | None) -> AttentionPair:
+    rows = found.watched.rows
+    layout = token_layout(vlm, found.encoded, row, rows[row].shape[-1])
+    query = layout.place(rows[row].cpu())
+    no_query = torch.zeros_like(query) if other is None else layout.place(rows[other].cpu())
+    return AttentionPair(query, no_query, layout.box, found.watched.layers, vlm.input_px)

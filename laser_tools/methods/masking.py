@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image
-
 from laser_tools.errors import InvalidRequest
 from laser_tools.grounding.regions import Region
-from laser_tools.methods.views import negative_view, positive_view
-from laser_tools.options import CropOptions, PromptOptions, ViewOptions
+from laser_tools.methods.views import negative_view, positive_view, view_prompts
+from laser_tools.options import LaserOptions, VerifyOptions, ViewOptions
 from laser_tools.schema import AnswerRequest
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
-from laser_tools.vlm.prompts import Prompt
 from laser_tools.vlm.reading import read, reader_of
 from laser_tools.vlm.reading.base import Hide, Read
 
@@ -28,37 +25,18 @@ def read_both(
     call: ModelCall,
     requests: Sequence[AnswerRequest],
     regions: Sequence[Region],
-    options: CropOptions,
+    options: LaserOptions,
 ) -> Read:
     """[positive, negative] prompts of the requests, read as one batch."""
-    asked = list(zip(requests, regions, strict=True))
-    positive = view_prompts(call, requests, regions, options)
+    positive = view_prompts(call, requests, regions, options, positive_view)
     if hides_keys(call.vlm, options):
         blind = [blind_to(region, options) for region in regions]
         return read(call, [*positive, *positive], hide=[*[None] * len(blind), *blind])
-    with call.stage("crop"):
-        negative = [
-            _prompt(negative_view(request.image, region, options), request, options)
-            for request, region in asked
-        ]
+    negative = view_prompts(call, requests, regions, options, negative_view)
     return read(call, [*positive, *negative])
 
 
-def view_prompts(
-    call: ModelCall,
-    requests: Sequence[AnswerRequest],
-    regions: Sequence[Region],
-    options: CropOptions,
-) -> list[Prompt]:
-    """What each request is answered from once its region is known."""
-    with call.stage("crop"):
-        return [
-            _prompt(positive_view(request.image, region, options), request, options)
-            for request, region in zip(requests, regions, strict=True)
-        ]
-
-
-def hides_keys(vlm: VLM, options: ViewOptions) -> bool:
+def hides_keys(vlm: VLM, options: VerifyOptions) -> bool:
     """Whether the negative view hides keys; "auto" does where single prompts can be blind.
 
     Raises InvalidRequest for "keys" where they cannot: in a whole pass the image's own tokens would
@@ -77,9 +55,3 @@ def blind_to(region: Region, options: ViewOptions) -> Hide:
     corner = (region.crop.x0, region.crop.y0)
     corners = (corner,) if options.view == "crop" else ((0, 0), corner)
     return Hide(region.masked, corners)
-
-
-def _prompt(
-    images: tuple[Image.Image, ...], request: AnswerRequest, options: PromptOptions
-) -> Prompt:
-    return Prompt(images, request.question, options.answer_instruction)

@@ -2,8 +2,7 @@
 
     look -> region -> easy     the whole image's answer, where it is clear enough
                    -> whole    the same, where nothing was found to crop
-                   -> zoomed   from the crop, where that is clear enough
-                   -> verified from two streams, one of which does not see the evidence
+                   -> ...      the method's own routes, from the region
 
 A route returns only the answers it is sure of; the next one is asked about the rest.
 """
@@ -18,7 +17,7 @@ from laser_tools.grounding.regions import Region, region_of_box
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.base import decode_requests, limits_of, query_prompts
 from laser_tools.methods.localise import AttentionMaps, Localiser
-from laser_tools.methods.masking import read_both, view_prompts
+from laser_tools.methods.views import ViewRule, view_prompts
 from laser_tools.options import CropOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, Route
 from laser_tools.vlm.call import ModelCall
@@ -44,26 +43,49 @@ Done = dict[int, Answered]
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Requests that are answered together."""
+
+    call: ModelCall
+    requests: Sequence[AnswerRequest]
+    options: Any  # of the method's own type, which is a CropOptions
+
+    def left(self, done: Mapping[int, Answered]) -> list[int]:
+        """The requests without an answer."""
+        return [i for i in range(len(self.requests)) if i not in done]
+
+    def chosen(self, indices: Sequence[int]) -> list[AnswerRequest]:
+        return [self.requests[i] for i in indices]
+
+
+CropRoute = Callable[[Batch, Sequence[int], Mapping[int, Region]], Done]
+"""(batch, the requests without an answer, at least one, their regions) -> the answers it is sure
+of. The last route of a method answers all."""
+
+
+@dataclass(frozen=True)
 class CropMethod:
-    """A rule where to look, and a rule what to crop there."""
+    """A rule where to look, a rule what to crop there, and how to answer from the crop."""
 
     localise: Localiser
     region: RegionRule
+    routes: tuple[CropRoute, ...]
     name: Callable[[Any], str]  # of the options: what the answer says of how it was made
 
     def answer(
         self, call: ModelCall, requests: Sequence[AnswerRequest], options: CropOptions
     ) -> list[GroundedAnswer]:
         """Answers with evidence. A request with a `box` looks there, and is not localised."""
-        batch = _Batch(call, requests, options)
+        batch = Batch(call, requests, options)
         maps, done = self._look(batch)
         regions = self._regions(batch, maps)
         done |= whole(batch, [i for i in batch.left(done) if i not in regions])
-        done |= zoomed(batch, batch.left(done), regions)
-        done |= verified(batch, batch.left(done), regions)
+        for route in self.routes:
+            if left := batch.left(done):
+                done |= route(batch, left, regions)
         return [self._grounded(batch, i, done[i], maps, regions) for i in range(len(requests))]
 
-    def _look(self, batch: _Batch) -> tuple[dict[int, AttentionMaps], Done]:
+    def _look(self, batch: Batch) -> tuple[dict[int, AttentionMaps], Done]:
         asked = [i for i, request in enumerate(batch.requests) if request.box is None]
         if not asked:
             return {}, {}
@@ -73,7 +95,7 @@ class CropMethod:
         looked = self.localise(part, prompts, batch.options)
         return dict(zip(asked, looked.maps, strict=True)), easy(batch, asked, looked.read)
 
-    def _regions(self, batch: _Batch, maps: Mapping[int, AttentionMaps]) -> dict[int, Region]:
+    def _regions(self, batch: Batch, maps: Mapping[int, AttentionMaps]) -> dict[int, Region]:
         regions = {}
         for i, request in enumerate(batch.requests):
             with batch.call.of([i]).stage("crop"):
@@ -91,7 +113,7 @@ class CropMethod:
 
     def _grounded(
         self,
-        batch: _Batch,
+        batch: Batch,
         i: int,
         answered: Answered,
         maps: Mapping[int, AttentionMaps],
@@ -114,23 +136,7 @@ class CropMethod:
         )
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Requests that are answered together."""
-
-    call: ModelCall
-    requests: Sequence[AnswerRequest]
-    options: CropOptions
-
-    def left(self, done: Mapping[int, Answered]) -> list[int]:
-        """The requests without an answer."""
-        return [i for i in range(len(self.requests)) if i not in done]
-
-    def chosen(self, indices: Sequence[int]) -> list[AnswerRequest]:
-        return [self.requests[i] for i in indices]
-
-
-def easy(batch: _Batch, asked: Sequence[int], found: Read) -> Done:
+def easy(batch: Batch, asked: Sequence[int], found: Read) -> Done:
     """Plain answers whose first token wins clearly: they go on from the pass that looked.
 
     `found` holds the requests `asked` first. Of those that are not clear, only the first token's
@@ -146,39 +152,28 @@ def easy(batch: _Batch, asked: Sequence[int], found: Read) -> Done:
     clear = [asked[row] for row in rows]
     part = batch.call.of(clear)
     going_on = reader_of(call.vlm).chosen(part, found, rows)
-    return _sure(_decoded(part, batch, clear, going_on, "direct"), least)
+    return sure(decoded(part, batch, clear, going_on, "direct"), least)
 
 
-def whole(batch: _Batch, indices: Sequence[int]) -> Done:
+def whole(batch: Batch, indices: Sequence[int]) -> Done:
     """The whole image's answers, where there is nothing to crop."""
     if not indices:
         return {}
     part, requests = batch.call.of(indices), batch.chosen(indices)
     images, questions = [r.image for r in requests], [r.question for r in requests]
     found = read(part, query_prompts(images, questions, batch.options))
-    return _decoded(part, batch, indices, found, "direct")
+    return decoded(part, batch, indices, found, "direct")
 
 
-def zoomed(batch: _Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
-    """Answers from the crop alone whose first token wins by `verify_margin`."""
-    least = batch.options.verify_margin
-    if least is None or not indices:
-        return {}
-    part = batch.call.of(indices)
-    places = [regions[i] for i in indices]
-    prompts = view_prompts(part, batch.chosen(indices), places, batch.options)
-    return _sure(_decoded(part, batch, indices, read(part, prompts), "zoom"), least)
+def from_view(view: ViewRule) -> CropRoute:
+    """The route that answers all from what `view` shows of their regions."""
 
+    def zoomed(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
+        part, places = batch.call.of(indices), [regions[i] for i in indices]
+        prompts = view_prompts(part, batch.chosen(indices), places, batch.options, view)
+        return decoded(part, batch, indices, read(part, prompts), "zoom")
 
-def verified(batch: _Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
-    """Crop against crop without its evidence, fused token by token (LASER eqs. 10-11)."""
-    if not indices:
-        return {}
-    part = batch.call.of(indices)
-    places = [regions[i] for i in indices]
-    found = read_both(part, batch.chosen(indices), places, batch.options)
-    fusion = VATFusion(batch.options.alpha, batch.options.beta)
-    return _decoded(part, batch, indices, found, "verify", fusion)
+    return zoomed
 
 
 def direct_margin(vlm: VLM, options: CropOptions) -> float | None:
@@ -188,19 +183,20 @@ def direct_margin(vlm: VLM, options: CropOptions) -> float | None:
     return vlm.calibration.direct_margin if vlm.calibration else None
 
 
-def _decoded(
+def decoded(
     part: ModelCall,
-    batch: _Batch,
+    batch: Batch,
     indices: Sequence[int],
     found: Read,
     route: Route,
     fusion: VATFusion | None = None,
 ) -> Done:
-    decoded = decode_requests(part, found, batch.chosen(indices), fusion)
-    return {i: Answered(answer, route) for i, answer in zip(indices, decoded, strict=True)}
+    """The requests' answers from what was read of them; with `fusion`, from two streams."""
+    answers = decode_requests(part, found, batch.chosen(indices), fusion)
+    return {i: Answered(answer, route) for i, answer in zip(indices, answers, strict=True)}
 
 
-def _sure(done: Done, least: float) -> Done:
+def sure(done: Done, least: float) -> Done:
     """The answers whose first decided token won by at least `least` logits."""
     return {
         i: answered

@@ -33,4 +33,4 @@ def answer(
     ]
 
 
-METHOD = Method(answer, PromptOptions)
+METHOD = Method(answer, PromptOptions, calibrated=True)

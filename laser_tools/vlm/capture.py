@@ -23,6 +23,7 @@ from laser_tools.errors import ModelUnavailable
 ATTN_IMPLEMENTATION = "laser_capture"
 
 _SINK: ContextVar[Capture | None] = ContextVar("laser_capture", default=None)
+_LEAF: ContextVar[Leaf | None] = ContextVar("laser_leaf", default=None)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,31 @@ class Capture:
         return Attention(numbers, rows)
 
 
+class Leaf:
+    """The attention of the last position at one layer, as a variable that the output depends on."""
+
+    def __init__(self, layer_idx: int) -> None:
+        self.layer_idx = layer_idx
+        self.rows: Tensor | None = None  # (B, H, 1, S), once the pass was made
+
+    def put_into(
+        self,
+        output: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float,
+    ) -> Tensor:
+        """The layer's output (B, S', H, D), its last position computed from `rows`."""
+        last = torch.tensor([query.shape[2] - 1], device=query.device)
+        rows = attention_rows(query, key, attention_mask, scaling, last)
+        self.rows = rows.detach().requires_grad_()
+        values = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
+        ending = (self.rows.to(values.dtype) @ values).transpose(1, 2)
+        return torch.cat([output[:, :-1], ending], dim=1)
+
+
 def install(model: PreTrainedModel) -> None:
     """Give the language model our attention function. Nothing is recorded outside of `capture`."""
     model.get_decoder().set_attn_implementation(ATTN_IMPLEMENTATION)
@@ -109,6 +135,17 @@ def capture(
         _SINK.reset(token)
 
 
+@contextmanager
+def leaf(layer_idx: int) -> Iterator[Leaf]:
+    """Make attention a leaf in the forward pass that this thread makes inside the block."""
+    made = Leaf(layer_idx)
+    token = _LEAF.set(made)
+    try:
+        yield made
+    finally:
+        _LEAF.reset(token)
+
+
 def _forward(
     module: nn.Module,
     query: Tensor,
@@ -119,13 +156,16 @@ def _forward(
     **options: object,  # the interface's: position ids, dropout, ...
 ) -> tuple[Tensor, Tensor | None]:
     sink, layer_idx = _SINK.get(), getattr(module, "layer_idx", None)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if sink is not None and layer_idx is not None and layer_idx not in sink.layers:
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         sink.layers[layer_idx] = sink.read(query, key, attention_mask, scale)
     output: tuple[Tensor, Tensor | None]
     output = sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **options
     )
+    made = _LEAF.get()
+    if made is not None and made.layer_idx == layer_idx:
+        return made.put_into(output[0], query, key, value, attention_mask, scale), None
     return output
 
 

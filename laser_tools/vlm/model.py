@@ -57,6 +57,13 @@ class VLM:
         device: torch.device = self.model.device
         return device
 
+    @property
+    def input_px(self) -> int | None:
+        """Side of the squares that the vision tower takes; None for one that takes any shape."""
+        tower = getattr(self.model.config, "vision_config", None)
+        size = getattr(tower, "image_size", None)
+        return max(size) if isinstance(size, list | tuple) else size
+
     def synchronize(self) -> None:
         """Wait until a GPU has done what it was given; a CPU always has."""
         if self.device.type == "cuda":

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -13,6 +15,7 @@ from laser_tools.evaluation.arms import Arm, run_arm, with_overrides
 from laser_tools.evaluation.bench import Setup, Timed, bench, score_layers, time_ratios
 from laser_tools.evaluation.report import BenchReport, by_group, markdown_table, paired_table
 from laser_tools.options import LaserOptions
+from laser_tools.schema import AnswerRequest, GroundedAnswer, MethodName
 from tests.evaluation import fakes
 
 N = 40  # 20 of each type; of the 20 readings LASER misses every fourth
@@ -186,3 +189,19 @@ def test_bad_overrides_are_one_sentence(pair: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         with_overrides(LaserOptions(), [pair])
     assert "\n" not in caught.value.public_text
+
+
+def test_every_method_can_be_an_arm() -> None:
+    asked: list[set[str]] = []
+
+    class Subject(fakes.FakeSubject):
+        def ask(
+            self, requests: Sequence[AnswerRequest], options: LaserOptions
+        ) -> list[GroundedAnswer]:
+            asked.append({request.method for request in requests})
+            return super().ask(requests, options)
+
+    names = get_args(MethodName)
+    found = bench(Subject(), fakes.items(4), Setup(split="test", methods=names, timed=0))
+    assert asked == [{name} for name in names]
+    assert list(found.methods) == list(names)

@@ -46,6 +46,16 @@ def test_plain_answer_has_nothing_red_to_show(tmp_path: Path) -> None:
     assert not (pixels(tmp_path / "a.png") == RED).all(axis=-1).any()
 
 
+def test_a_map_without_scores_per_layer_is_drawn(tmp_path: Path) -> None:
+    """As of a method that looks at layers named beforehand."""
+    image, laser, _ = answers()
+    assert laser.localisation is not None
+    where = laser.localisation.model_copy(update={"vaq": (), "layer_idx": 20})
+    told = laser.model_copy(update={"localisation": where, "method": "carve"})
+    evidence_figure(image, told, None, tmp_path / "a.png")
+    assert pixels(tmp_path / "a.png").std() > 1
+
+
 @pytest.mark.parametrize("said", ["$8_{x}", "猫 \x07", "", "a" * 500])
 def test_any_answer_can_be_drawn(said: str, tmp_path: Path) -> None:
     image, laser, plain = answers()

@@ -18,11 +18,9 @@ from laser_tools.evaluation.speed.random_models import empty_model
 from laser_tools.evaluation.speed.report import Sample, size_report
 from laser_tools.evaluation.speed.scene import scene
 from laser_tools.options import LaserOptions
-from laser_tools.schema import Box
 from laser_tools.vlm.capture import ATTN_IMPLEMENTATION
 from laser_tools.vlm.model import VLM
 from tests.oracle import slow_arms
-from tests.oracle.slow_arms import vicrop_box
 from tests.toys import picture, toy_llava, toy_qwen
 
 ARMS = {"plain", "naive", "vicrop", "direct", "zoom", "verify", "verify_pixels"}
@@ -144,19 +142,6 @@ def test_every_arm_runs_and_takes_its_route(model: Callable[[], VLM]) -> None:
     for name in ("direct", "zoom", "verify", "verify_pixels"):
         assert samples[name].route == name.partition("_")[0]
     assert model().model.config.get_text_config()._attn_implementation == ATTN_IMPLEMENTATION
-
-
-def test_vicrop_takes_the_window_that_stands_out() -> None:
-    heat = torch.zeros(20, 20)
-    heat[6:16, 8:18] = 1.0
-    whole = Box(x0=0, y0=0, x1=672, y1=672)  # a window at ratio 1 is 10 x 10 cells
-    box = vicrop_box(heat, whole)
-    assert box == Box(x0=268, y0=201, x1=604, y1=537)
-
-
-def test_vicrop_takes_the_map_where_no_window_fits() -> None:
-    whole = Box(x0=4, y0=0, x1=100, y1=100)
-    assert vicrop_box(torch.rand(5, 5), whole) == whole
 
 
 def test_peak_memory_counts_weights_and_what_is_held_at_once() -> None:

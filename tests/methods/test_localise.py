@@ -87,13 +87,3 @@ def test_no_query_prompts_differ_by_what_is_kept() -> None:
     ]
     torch.testing.assert_close(maps[0].query, maps[1].query)
     assert not torch.allclose(maps[0].no_query, maps[1].no_query)
-
-
-def test_without_a_no_query_prompt_raw_attention_is_what_is_mapped() -> None:
-    vlm = toy_llava()
-    (raw,) = localise(vlm, IMAGES[:1], QUESTIONS[:1], LaserOptions(no_query="none", k_head=None))
-    (contrast,) = localise(vlm, IMAGES[:1], QUESTIONS[:1], LaserOptions())
-    torch.testing.assert_close(raw.query, contrast.query)
-    assert not raw.no_query.any()
-    torch.testing.assert_close(raw.map, raw.query[raw.layer_idx].mean(dim=0))
-    torch.testing.assert_close(raw.vaq, raw.query.flatten(-2).norm(dim=-1).mean(dim=-1))

@@ -168,8 +168,8 @@ def _decode(
 ) -> tuple[list[int], list[float], list[float]]:
     tokens, margins, vat_margins = list[int](), list[float](), list[float]()
     while len(tokens) < n_tokens:
-        z_positive = vlm.model(**_extended(positive, tokens)).logits[0, -1]
-        z_negative = vlm.model(**_extended(negative, tokens)).logits[0, -1]
+        z_positive = vlm.model(**extended(positive, tokens)).logits[0, -1]
+        z_negative = vlm.model(**extended(negative, tokens)).logits[0, -1]
         vat = z_positive - z_negative
         score = z_positive + alpha * vat
         first, second = score.sort(descending=True).indices[:2].tolist()
@@ -181,7 +181,7 @@ def _decode(
     return tokens, margins, vat_margins
 
 
-def _extended(inputs: dict[str, Tensor], tokens: list[int]) -> dict[str, Tensor]:
+def extended(inputs: dict[str, Tensor], tokens: list[int]) -> dict[str, Tensor]:
     """The whole sequence again, with `tokens` behind it."""
     more = torch.tensor([tokens], dtype=torch.long, device=inputs["input_ids"].device)
     longer = dict(inputs)

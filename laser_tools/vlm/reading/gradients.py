@@ -1,0 +1,63 @@
+"""What attention does for the answer: its gradient, at one layer, by a whole pass and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from laser_tools.errors import ModelUnavailable
+from laser_tools.vlm import capture
+from laser_tools.vlm.call import ModelCall
+from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Per prompt its attention to the visual tokens and that attention's gradient, both (H, N).
+
+    Float32, on the CPU.
+    """
+
+    encoded: Encoded
+    rows: list[tuple[Tensor, Tensor]]
+
+
+def attention_gradients(call: ModelCall, prompts: Sequence[Prompt], layer_idx: int) -> Gradients:
+    """Of the log-probability of the likeliest next token, by the attention from the prompt's end.
+
+    The graph begins at the layer, so memory is for the layers above it. Raises ModelUnavailable if
+    the model has no such layer whose attention can be read.
+    """
+    call.check()
+    encoded = encode(call.vlm, prompts)
+    model = call.vlm.model
+    with _frozen(model), torch.enable_grad(), capture.leaf(layer_idx) as leaf:
+        logits = model(**encoded.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
+        if leaf.rows is None:
+            raise ModelUnavailable("This model does not compute attention where it can be read.")
+        best = logits.float().log_softmax(dim=-1).amax(dim=-1)
+        (gradient,) = torch.autograd.grad(best.sum(), leaf.rows)
+    attention = leaf.rows.detach()
+    positions = visual_positions(call.vlm, encoded)
+    rows = [
+        (attention[row, :, 0, visual].cpu(), gradient[row, :, 0, visual].cpu())
+        for row, visual in enumerate(positions)
+    ]
+    return Gradients(encoded, rows)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No graph below the leaf: the weights are constants while the block runs."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in trained:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in trained:
+            weight.requires_grad_(True)
