@@ -12,7 +12,7 @@ from threading import Lock, Thread
 from time import monotonic
 
 from laser_tools.engine.base import Engine, Request, Result
-from laser_tools.errors import Cancelled, ModelUnavailable
+from laser_tools.errors import Cancelled, LaserError, ModelUnavailable
 from laser_tools.stop import ShouldStop, never
 from laser_tools.worker.backends.refusal import Refusal
 from laser_tools.worker.backends.watch import lost
@@ -31,8 +31,8 @@ class Model:
     process: BaseProcess
     pipe: Connection
 
-    def outcome(self, should_stop: ShouldStop, heartbeat_s: float) -> list[Result]:
-        """What the model returns or raises; Cancelled once `should_stop` says so.
+    def outcome(self, should_stop: ShouldStop, heartbeat_s: float) -> Outcome:
+        """What became of the last requests; Cancelled once `should_stop` says so.
 
         A model that gives no sign of life for `heartbeat_s` is killed. Raises EOFError, OSError for
         a process that has ended.
@@ -42,7 +42,8 @@ class Model:
             if self.pipe.poll(LOOK_S):
                 message = self.pipe.recv()
                 if message != BEAT:
-                    return _results(message)
+                    outcome: Outcome = message
+                    return outcome
                 alive_s = monotonic()
             elif monotonic() - alive_s > heartbeat_s:
                 log_event("model_wedged")
@@ -98,11 +99,12 @@ class ProcessEngine(Engine):
         heartbeat_s = self._settings.heartbeat_s
         model.pipe.send(requests)
         try:
-            return model.outcome(should_stop, heartbeat_s)
-        except Cancelled:
+            outcome = model.outcome(should_stop, heartbeat_s)
+        except LaserError:  # the caller's, who no longer waits
             model.pipe.send(STOP)
             model.outcome(never, heartbeat_s)
             raise
+        return _results(outcome)
 
     def _loaded(self) -> Model:
         spawn = get_context("spawn")
@@ -116,7 +118,8 @@ class ProcessEngine(Engine):
             _results(ours.recv())
         except (EOFError, OSError):
             raise ModelUnavailable(
-                "The model's process ended while the model was loaded."
+                "The model's process ended before the model was loaded. Look for what ended it, "
+                "such as want of memory."
             ) from None
         return Model(process, ours)
 
@@ -131,8 +134,9 @@ class ProcessEngine(Engine):
             try:
                 self._model = self._loaded()
             except Exception as error:
-                log_event("model_lost", error=type(error).__name__)
-                self.fault = MODEL_LOST
+                if not self._closed:
+                    log_event("model_lost", error=type(error).__name__)
+                    self.fault = MODEL_LOST
                 return
             log_event("model_ready")
 
