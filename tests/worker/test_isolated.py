@@ -159,7 +159,11 @@ class TestWorker:
                 )
                 assert int(reply.headers["retry-after"]) > 0
             assert worker.client.get("/livez").status_code == 200
-            until(lambda: worker.ask(NAME, "here?").status_code == 200)
+            until(lambda: bool(worker.events("model_ended")))
+            loading = worker.client.get("/readyz")
+            assert (loading.status_code, loading.json()["status"]) == (503, "loading")
+            worker.ready()
+            assert worker.ask(NAME, "here?").status_code == 200
             assert child(worker) != pid
             assert [line["exit_code"] for line in worker.events("model_ended")] == [-9]
             worker.popen.send_signal(signal.SIGTERM)

@@ -27,6 +27,10 @@ class IsolatedBackend(LocalBackend):
         await super().stop()
         await asyncio.to_thread(self._process.close)
 
+    def ready(self) -> bool:
+        """Not while the model is loaded again after its process has ended."""
+        return super().ready() and self._process.ready
+
     def fault(self) -> str | None:
         return super().fault() or self._process.fault
 

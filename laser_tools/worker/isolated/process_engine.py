@@ -68,6 +68,11 @@ class ProcessEngine(Engine):
         self._closed = False
         self.fault: str | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a process that has loaded its model."""
+        return self._model is not None
+
     def start(self) -> ProcessEngine:
         """Return once the model is loaded. Raises why it could not be."""
         atexit.register(self.close)  # multiprocessing would wait for the child to end by itself
