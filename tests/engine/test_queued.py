@@ -24,7 +24,7 @@ from laser_tools.errors import (
 )
 from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.stop import ShouldStop, never, within
-from tests.gated import MAP, Callers, GatedEngine, ask, closed, look, running
+from tests.gated import MAP, Callers, GatedEngine, ask, asked, closed, look, running
 from tests.toys import picture, toy_llava
 
 
@@ -102,7 +102,7 @@ def led(queue: RequestQueue) -> list[str]:
     batch = queue.take()
     for ticket in batch:
         ticket.fulfil("an answer")
-    return [ticket.request.question for ticket in batch]
+    return [asked(ticket.request) for ticket in batch]
 
 
 def test_keys_lead_in_turns() -> None:

@@ -85,11 +85,16 @@ def test_a_bug_is_internal_and_tells_nothing(engine: ProcessEngine) -> None:
     assert CANARY not in str(vars(bug.value))
 
 
+def broken() -> bool:
+    raise KeyError
+
+
 @pytest.mark.parametrize(
-    ("should_stop", "error"), [(lambda: True, Cancelled), (within(0.0), DeadlineExceeded)]
+    ("should_stop", "error"),
+    [(lambda: True, Cancelled), (within(0.0), DeadlineExceeded), (broken, KeyError)],
 )
 def test_who_stops_leaves_nothing_to_the_next_one(
-    engine: ProcessEngine, should_stop: ShouldStop, error: type[LaserError]
+    engine: ProcessEngine, should_stop: ShouldStop, error: type[Exception]
 ) -> None:
     (before,) = said(engine, "pid")
     for word in ("slow", "a while"):  # one asks whether to stop, the other does not

@@ -10,8 +10,10 @@ from laser_tools.errors import LaserError
 
 @dataclass(frozen=True)
 class Refusal:
-    """A `LaserError` as data: pickle could not rebuild those that are made of something else than
-    their text."""
+    """A `LaserError` as data.
+
+    Pickle could not rebuild those whose constructor takes something else than the text.
+    """
 
     kind: type[LaserError]
     fields: dict[str, Any]  # public_text, and what else it was born with, such as retry_after_s

@@ -12,7 +12,7 @@ from threading import Lock, Thread
 from time import monotonic
 
 from laser_tools.engine.base import Engine, Request, Result
-from laser_tools.errors import Cancelled, LaserError, ModelUnavailable
+from laser_tools.errors import Cancelled, ModelUnavailable
 from laser_tools.stop import ShouldStop, never
 from laser_tools.worker.backends.refusal import Refusal
 from laser_tools.worker.backends.watch import lost
@@ -88,6 +88,7 @@ class ProcessEngine(Engine):
             try:
                 return self._served(model, requests, should_stop)
             except (EOFError, OSError):
+                model.process.kill()  # or what it still sends would answer the next call
                 raise lost() from None
 
     def close(self) -> None:
@@ -105,7 +106,9 @@ class ProcessEngine(Engine):
         model.pipe.send(requests)
         try:
             outcome = model.outcome(should_stop, heartbeat_s)
-        except LaserError:  # the caller's, who no longer waits
+        except (EOFError, OSError):
+            raise
+        except BaseException:  # the caller's, who no longer waits
             model.pipe.send(STOP)
             model.outcome(never, heartbeat_s)
             raise
