@@ -37,7 +37,9 @@ Drain = Annotated[
 ]
 Isolated = Annotated[
     bool | None,
-    typer.Option("--isolated", help="Run the model in a process of its own; it may crash."),
+    typer.Option(
+        "--isolated", help="Run the model in a process of its own, restarted when it ends."
+    ),
 ]
 Ray = Annotated[bool, typer.Option("--ray", help="Run the model in replicas, by Ray Serve.")]
 Replicas = Annotated[int | None, typer.Option(help="With --ray: how many; default: 1.")]
