@@ -73,8 +73,9 @@ def answered(request: AnswerRequest) -> GroundedAnswer:
     )
 
 
-def ask(*questions: str, method: str = "laser") -> list[AnswerRequest]:
-    fields = [{"image": IMAGE, "question": one, "method": method} for one in questions]
+def ask(*questions: str, method: str = "laser", key: str = "") -> list[AnswerRequest]:
+    asked = {"image": IMAGE, "method": method, "cache_salt": key}
+    fields = [{**asked, "question": one} for one in questions]
     return [AnswerRequest.model_validate(one) for one in fields]
 
 
@@ -90,9 +91,13 @@ class Callers:
         self.tasks: list[asyncio.Task[list[GroundedAnswer]]] = []
 
     async def ask(
-        self, *questions: str, method: str = "laser", should_stop: ShouldStop = never
+        self,
+        *questions: str,
+        method: str = "laser",
+        key: str = "",
+        should_stop: ShouldStop = never,
     ) -> asyncio.Task[list[GroundedAnswer]]:
-        requests = ask(*questions, method=method)
+        requests = ask(*questions, method=method, key=key)
         task = asyncio.create_task(self.queue.aanswer(requests, should_stop))
         self.tasks.append(task)
         await asyncio.sleep(0)  # up to its await

@@ -14,6 +14,7 @@ from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from laser_tools.worker.backends.base import Backend
     from laser_tools.worker.ray.local import LocalCluster
     from laser_tools.worker.settings import WorkerSettings
 
@@ -33,6 +34,12 @@ MaxWait = Annotated[
 ]
 Drain = Annotated[
     float | None, typer.Option(help="Seconds that SIGTERM leaves to what is in flight; 30.")
+]
+Isolated = Annotated[
+    bool | None,
+    typer.Option(
+        "--isolated", help="Run the model in a process of its own, restarted when it ends."
+    ),
 ]
 Ray = Annotated[bool, typer.Option("--ray", help="Run the model in replicas, by Ray Serve.")]
 Replicas = Annotated[int | None, typer.Option(help="With --ray: how many; default: 1.")]
@@ -60,6 +67,7 @@ def serve(
     max_batch_size: MaxBatch = None,
     max_wait_ms: MaxWait = None,
     drain_s: Drain = None,
+    isolated: Isolated = None,
     ray: Ray = False,
     replicas: Replicas = None,
     check: CheckOnly = False,
@@ -74,12 +82,11 @@ def serve(
     settings = worker_settings(
         model=model, host=host, port=port, device=device, dtype=dtype, revision=revision,
         max_queued=max_queued, max_batch_size=max_batch_size, max_wait_ms=max_wait_ms,
-        drain_s=drain_s,
+        drain_s=drain_s, isolated=isolated,
     )  # fmt: skip
     cluster = _cluster(settings, replicas) if ray else None
     if replicas is not None and not ray:
         raise InvalidRequest("--replicas goes with --ray.")
-    from laser_tools.worker.backends.local import local_backend
     from laser_tools.worker.run import check_start, log_to_stderr, serve
 
     if check:
@@ -88,8 +95,16 @@ def serve(
         typer.echo(json.dumps(shown, indent=2))
         return
     log_to_stderr()
-    if serve(settings, cluster.backend() if cluster else local_backend(settings)):
+    if serve(settings, cluster.backend() if cluster else _backend(settings)):
         _end_now()
+
+
+def _backend(settings: WorkerSettings) -> Backend:
+    """The model in this process, or in one of its own."""
+    from laser_tools.worker.backends.local import local_backend
+    from laser_tools.worker.isolated.backend import isolated_backend
+
+    return isolated_backend(settings) if settings.isolated else local_backend(settings)
 
 
 def _cluster(settings: WorkerSettings, replicas: int | None) -> LocalCluster:

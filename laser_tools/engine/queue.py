@@ -1,4 +1,4 @@
-"""Requests that wait for the model: bounded, oldest first, batched with others of their kind."""
+"""Requests that wait for the model: bounded, fair by key, batched with others of their kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import chain, islice, zip_longest
 from math import ceil
 from threading import Condition
 from time import monotonic
@@ -15,7 +16,7 @@ from laser_tools.engine.base import Request, kind_of
 from laser_tools.errors import Busy, Cancelled, InvalidRequest, ModelUnavailable
 from laser_tools.stop import ShouldStop
 
-REMEMBERED = 256  # batches and waits that `QueueNumbers` tells of
+REMEMBERED = 256  # batches and waits that `QueueNumbers` tells of, and keys that had a turn
 MOST_WAITS = 4  # a batch that grows is handed out at the latest after so many times `max_wait_s`
 
 
@@ -46,6 +47,15 @@ class Ticket:
     def open(self) -> bool:
         return not self.future.done()
 
+    @property
+    def key(self) -> str:
+        """Whose turn it takes: a worker gives each of its keys a salt."""
+        return self.request.cache_salt
+
+    @property
+    def age_s(self) -> float:
+        return monotonic() - self.since_s
+
     def ask(self) -> None:
         """Ask the caller, who fails with Cancelled, or what `should_stop` raises, if it is to."""
         try:
@@ -70,6 +80,9 @@ class Ticket:
 class RequestQueue:
     """At most `max_queued` tickets wait, for a batch of at most `max_batch_size`.
 
+    Keys lead batches in turns. The leader's oldest ticket decides the kind, and no other key gets
+    more places than the leader fills: one with many tickets waiting delays the others by one batch.
+
     A batch that is not full is handed out once nobody has joined it for `max_wait_s`: callers who
     were answered together come back together. Who has been alone goes on without any wait.
     """
@@ -80,6 +93,7 @@ class RequestQueue:
         self._max_queued = max_queued
         self._waiting: list[Ticket] = []  # oldest first
         self._taken: list[Ticket] = []  # the running batch
+        self._led: dict[str, None] = {}  # keys that led a batch, the last one last
         self._alone = False  # the last ticket was answered before another came
         self._closed = False
         self._batch_sizes: deque[int] = deque(maxlen=REMEMBERED)
@@ -109,10 +123,10 @@ class RequestQueue:
         """Wait for the next batch, and let go of the last; empty once closed and served out."""
         with self._changed:
             self._taken = []
-            batch = self._oldest_kind()
+            batch = self._next_batch()
             while not self._due(batch):
                 self._changed.wait(self._patience_s(batch))
-                batch = self._oldest_kind()
+                batch = self._next_batch()
             self._waiting = [ticket for ticket in self._waiting if ticket not in batch]
             self._taken = batch
             self._alone = len(batch) == 1 and not self._waiting
@@ -141,14 +155,27 @@ class RequestQueue:
                 waits_s=tuple(self._waits_s),
             )
 
-    def _oldest_kind(self) -> list[Ticket]:
-        """The oldest ticket and those of its kind, as many as go into a batch."""
+    def _next_batch(self) -> list[Ticket]:
+        """Of each key at most as many as the leader has, the keys in turns, the leader first."""
         self._drop_settled()
-        if not self._waiting:
+        keys = self._keys_in_turn()
+        if not keys:
             return []
-        kind = kind_of(self._waiting[0].request)
+        first = next(ticket for ticket in self._waiting if ticket.key == keys[0])
+        kind = kind_of(first.request)
         same = [ticket for ticket in self._waiting if kind_of(ticket.request) == kind]
-        return same[: self._max_batch_size]
+        by_key = [[ticket for ticket in same if ticket.key == key] for key in keys]
+        rounds = zip_longest(*by_key)
+        turns = chain.from_iterable(islice(rounds, len(by_key[0])))
+        return list(islice((ticket for ticket in turns if ticket), self._max_batch_size))
+
+    def _keys_in_turn(self) -> list[str]:
+        """The keys that wait: those that never led a batch, then whose last turn is longest ago."""
+        waiting = dict.fromkeys(ticket.key for ticket in self._waiting)
+        return [
+            *(key for key in waiting if key not in self._led),
+            *(key for key in self._led if key in waiting),
+        ]
 
     def _due(self, batch: Sequence[Ticket]) -> bool:
         if self._closed or len(batch) == self._max_batch_size:
@@ -162,21 +189,23 @@ class RequestQueue:
             return None
         if self._alone:
             return 0.0
-        growing_s = MOST_WAITS * self._max_wait_s - _age_s(batch[0])
-        return min(self._max_wait_s - _age_s(batch[-1]), growing_s)
+        ages_s = [ticket.age_s for ticket in batch]
+        growing_s = MOST_WAITS * self._max_wait_s - max(ages_s)
+        return min(self._max_wait_s - min(ages_s), growing_s)
 
     def _drop_settled(self) -> None:
         self._waiting = [ticket for ticket in self._waiting if ticket.open]
 
     def _retry_after_s(self) -> int:
         """As long as the oldest has waited: a queue that is full now moved on at that pace."""
-        return max(ceil(_age_s(self._waiting[0])), 1) if self._waiting else 1
+        return max(ceil(self._waiting[0].age_s), 1) if self._waiting else 1
 
     def _note(self, batch: Sequence[Ticket]) -> None:
-        if batch:
-            self._batch_sizes.append(len(batch))
-            self._waits_s.extend(_age_s(ticket) for ticket in batch)
-
-
-def _age_s(ticket: Ticket) -> float:
-    return monotonic() - ticket.since_s
+        if not batch:
+            return
+        self._batch_sizes.append(len(batch))
+        self._waits_s.extend(ticket.age_s for ticket in batch)
+        self._led.pop(batch[0].key, None)
+        self._led[batch[0].key] = None
+        if len(self._led) > REMEMBERED:
+            del self._led[next(iter(self._led))]

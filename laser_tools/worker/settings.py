@@ -41,6 +41,7 @@ class WorkerSettings(BaseSettings):
         default=None, description="float32, float16 or bfloat16"
     )
     revision: str | None = Field(default=None, description="a branch, tag or commit of the hub id")
+    isolated: bool = Field(default=False, description="true or false")
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description=f"{_KEY_RULE}, separated by commas"

@@ -24,7 +24,7 @@ from laser_tools.errors import (
 )
 from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.stop import ShouldStop, never, within
-from tests.gated import MAP, Callers, GatedEngine, ask, closed, look, running
+from tests.gated import MAP, Callers, GatedEngine, ask, asked, closed, look, running
 from tests.toys import picture, toy_llava
 
 
@@ -81,6 +81,50 @@ async def test_the_oldest_goes_first_with_its_kind(gated: GatedEngine) -> None:
     assert (await zoomed)[0].localisation == MAP
     assert gated.batches[1:] == [["a1", "a2", "b1"], ["p1", "p2"], ["z1"], ["b2", "b3"]]
     await closed(queue)
+
+
+async def test_a_key_with_one_request_leads_the_next_batch(gated: GatedEngine) -> None:
+    """Not behind the 32 of the key whose batch runs, and beside one of them, as it has one."""
+    queue = QueuedEngine(gated, max_batch_size=16, max_wait_ms=0)
+    callers = await running(queue, gated)
+    names = [f"a{i}" for i in range(32)]
+    for name in names:
+        await callers.ask(name)
+    await callers.ask("b", key="bob")
+    gated.gate.set()
+    await callers.said()
+    assert gated.batches[1:] == [["b", "a0"], names[1:17], names[17:]]
+    await closed(queue)
+
+
+def led(queue: RequestQueue) -> list[str]:
+    """The next batch, answered."""
+    batch = queue.take()
+    for ticket in batch:
+        ticket.fulfil("an answer")
+    return [asked(ticket.request) for ticket in batch]
+
+
+def test_keys_lead_in_turns() -> None:
+    """No key starves: neither by others that come back at once, nor for another kind's sake."""
+    queue = RequestQueue(max_batch_size=4, max_wait_s=0.0, max_queued=99)
+
+    def put(key: str, *names: str, method: str = "laser") -> None:
+        queue.put([Ticket(one, never) for one in ask(*names, method=method, key=key)])
+
+    put("a", "a0", "a1", "a2", "a3", "a4")
+    assert led(queue) == ["a0", "a1", "a2", "a3"]
+    put("b", "b0", "b1")
+    put("c", "c0", method="plain")
+    put("b", "b2")
+    assert led(queue) == ["b0", "a4", "b1", "b2"]
+    put("a", "a5", method="plain")
+    put("b", "b3")
+    assert led(queue) == ["c0", "a5"]
+    put("c", "c1")
+    put("a", "a6")
+    assert led(queue) == ["a6", "b3", "c1"]  # a led first of all, long ago
+    assert queue.numbers().queue_depth == 0
 
 
 async def test_a_request_that_fails_does_not_fail_its_neighbours(gated: GatedEngine) -> None:

@@ -49,6 +49,23 @@ async def test_one_key_cannot_take_every_place() -> None:
         assert (await home.ask(NAME, "what?")).status_code == 200
 
 
+async def test_a_key_with_many_questions_delays_another_by_one_batch() -> None:
+    """Alice's 20 wait before Bob asks, and he is answered after the batch that runs."""
+    async with house() as home, client_of(httpx.ASGITransport(home.app), BOB) as bob:
+        await home.upload()
+        assert (await bob.put(f"/v1/images/{NAME}", content=png())).status_code == 201
+        tasks = [await home.asking(NAME, "slow")]
+        tasks += [asyncio.create_task(home.ask(NAME, f"a{n}")) for n in range(20)]
+        await home.until(lambda: home.worker.backend.numbers().queue_depth == 20)
+        asked = {"image": NAME, "question": "bob's"}
+        tasks.append(asyncio.create_task(bob.post("/v1/answer", json=asked)))
+        await home.until(lambda: home.worker.backend.numbers().queue_depth == 21)
+        home.engine.gate.set()
+        assert [reply.status_code for reply in await asyncio.gather(*tasks)] == [200] * 22
+        running = home.engine.asked.index("slow")
+        assert home.engine.asked[running + 1 : running + 3] == ["bob's", "a0"]
+
+
 async def test_a_full_queue_refuses_before_the_body_is_read() -> None:
     async with house(max_queued=2) as home:
         await home.upload()

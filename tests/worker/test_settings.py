@@ -17,6 +17,7 @@ WRONG = {
     "LASER_PORT": ("http", "70000", "-1", ""),
     "LASER_HOST": ("",),
     "LASER_DTYPE": ("int8",),
+    "LASER_ISOLATED": ("maybe",),
     "LASER_MAX_QUEUED": ("0", "many", "1.5"),
     "LASER_MAX_BATCH_SIZE": ("0",),
     "LASER_MAX_WAIT_MS": ("-1", "nan"),

@@ -29,6 +29,10 @@ class Backend(Protocol):
         """
         ...
 
+    def ready(self) -> bool:
+        """Whether the model is there; a request would be refused where it is not."""
+        ...
+
     def numbers(self) -> QueueNumbers:
         """The queue now, for the metrics."""
         ...

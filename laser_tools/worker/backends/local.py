@@ -60,6 +60,9 @@ class LocalBackend:
         # The deadline also holds here: a model may not ask in time.
         return (await self._waiting.result(call, deadline_s))[0]
 
+    def ready(self) -> bool:
+        return self._queue is not None
+
     def numbers(self) -> QueueNumbers:
         return self._queue.numbers() if self._queue else EMPTY
 

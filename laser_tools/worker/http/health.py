@@ -26,8 +26,13 @@ class Health:
         self._settings = settings
         self._fault: str | None = None  # once there, it stays
         self.start_error: Exception | None = None
-        self.ready = False
+        self._started = False
         self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model has been tried, and is there now."""
+        return self._started and self._backend.ready()
 
     def fault(self) -> str | None:
         """Why this process must be replaced, as a short code."""
@@ -48,7 +53,7 @@ class Health:
             self._fault = error.code if isinstance(error, LaserError) else FAILED
             self.start_error = error
             return
-        self.ready = True
+        self._started = True
         log_event("ready")
 
     async def watch(self) -> None:

@@ -69,6 +69,9 @@ class RayBackend:
         self._told[reply.replica] = (monotonic(), reply.numbers)
         return reply.result()
 
+    def ready(self) -> bool:
+        return self._handle is not None
+
     def numbers(self) -> QueueNumbers:
         """Of all replicas, each as it was at its last answer."""
         since_s = monotonic() - FORGET_S

@@ -12,10 +12,11 @@ from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import LaserError
 from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.worker.backends.local import LocalBackend, load_engine
+from laser_tools.worker.backends.refusal import Refusal
 from laser_tools.worker.http.health import warm_up
 from laser_tools.worker.http.record import log_event
 from laser_tools.worker.http.refusals import Internal
-from laser_tools.worker.ray.reply import Refusal, Reply
+from laser_tools.worker.ray.reply import Reply
 from laser_tools.worker.run import log_to_stderr
 from laser_tools.worker.settings import WorkerSettings
 

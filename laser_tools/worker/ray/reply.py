@@ -7,29 +7,10 @@ not rebuild those whose constructor takes something else than the text.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from laser_tools.engine.base import Result
 from laser_tools.engine.queue import QueueNumbers
-from laser_tools.errors import LaserError
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A `LaserError` on its way between processes."""
-
-    kind: type[LaserError]
-    fields: dict[str, Any]  # public_text, and what else it was born with, such as retry_after_s
-
-    @classmethod
-    def of(cls, error: LaserError) -> Refusal:
-        return cls(type(error), dict(vars(error)))
-
-    def error(self) -> LaserError:
-        """The same error again."""
-        error = self.kind.as_told(self.fields["public_text"])
-        vars(error).update(self.fields)
-        return error
+from laser_tools.worker.backends.refusal import Refusal
 
 
 @dataclass(frozen=True)
