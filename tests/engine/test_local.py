@@ -28,7 +28,7 @@ from laser_tools.vlm.load import load_vlm
 from tests.toys import picture, toy_llava, toy_qwen
 
 OTHER = {
-    "no_query": "none", "readout": "question", "renormalise": True, "k_head": 1, "layer": 1,
+    "no_query": "instruction", "readout": "question", "renormalise": True, "k_head": 1, "layer": 1,
     "first_layer": 1, "aggregate": "max", "k_patch": 0.2, "box_rule": "centre", "crop_ratio": 0.7,
     "min_crop_px": 100, "view": "crop", "negative": "pixels", "mask_fill": "zero", "alpha": 1.0,
     "beta": 0.1, "direct_margin": None, "verify_margin": 1e9,

@@ -74,7 +74,7 @@ class FakeSubject:
 
     def _answer(self, request: AnswerRequest, options: LaserOptions) -> GroundedAnswer:
         kind, number = request.question.rstrip("?").split()
-        laser = request.method == "laser" and options.alpha > 0
+        laser = request.method in ("laser", "raw-attention") and options.alpha > 0
         right = kind == "existence" or (laser and (request.box is not None or not hard(number)))
         plain = GroundedAnswer(
             answer=f"A{number}" if right else "wrong",
