@@ -78,7 +78,7 @@ def first_margins(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[float]
 def _go_on(vlm: VLM, read: Read, answers: _Answers, n_tokens: int) -> None:
     """Greedy steps from what has been read; its last logits choose the first token.
 
-    A loop of our own: beside a step of a small model, what `generate` does around it costs as much.
+    Not through `generate`: what it does around each step is long next to a small model's step.
     """
     cache, position_ids = read.past_key_values(n_tokens), read.encoded.inputs["position_ids"]
     mask = _step_mask(vlm, read.encoded.inputs["attention_mask"], n_tokens)
