@@ -87,7 +87,7 @@ class _Steps(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped 
             fused = positive + self.fusion.alpha * (positive - negative)
             least = -inf if self.fusion.beta is None else positive.max() + log(self.fusion.beta)
             eligible = [token for token in allowed if positive[token] >= least] or allowed
-        token = max(eligible, key=lambda one: float(fused[one]))
+        token: int = max(eligible, key=lambda one: float(fused[one]))
         said.append(token)
         if len(allowed) > 1:
             other = max({*allowed} - {token}, key=lambda one: float(fused[one]))
