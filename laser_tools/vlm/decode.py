@@ -170,7 +170,7 @@ class _Answers:
         return all(self._next(row) == self._stop[:1] for row in range(len(self._limits)))
 
     def decoded(self, tokenizer: PreTrainedTokenizerBase) -> list[Decoded]:
-        """The answers as text. The numbers leave the device here, all at once."""
+        """The answers as text; their margins leave the device here."""
         columns = zip(*(_token_margins(tokenizer, step) for step in self.steps), strict=True)
         return [self._one(tokenizer, row, column) for row, column in enumerate(columns)]
 
