@@ -1,14 +1,13 @@
-"""Greedy decoding through `generate`: one stream, or two fused by VAT, with margins per token."""
+"""Greedy decoding: one stream, or two fused by VAT, with margins per token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import (
-    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -55,20 +54,14 @@ def decode(
 ) -> list[Decoded]:
     """One answer per entry of `limits`; `check` is called at every token, and may raise.
 
-    With `fusion` the batch is [positive rows, negative rows], twice as long as `limits`: the fused
-    scores are written to both halves, so both streams advance with the same token (eq. 11).
+    With `fusion` the batch is [positive rows, negative rows], twice as long as `limits`: the token
+    that the fused scores choose is given to both halves, so the streams advance together (eq. 11).
     """
-    recorder = _Recorder(read.length, limits, stop_ids(vlm), fusion, check)
-    n_tokens = max(limit.n_tokens for limit in limits)
-    if not read.past:
-        ids = _generated(vlm, read.encoded.inputs, None, n_tokens, recorder)
-    else:
-        inputs = _with_first_token(read, recorder)
-        ids, cache = inputs["input_ids"], read.past_key_values(n_tokens)
-        if n_tokens > 1 and not recorder.ended(ids):
-            ids = _generated(vlm, inputs, cache, n_tokens - 1, recorder)
-    new = ids[: len(limits), read.length :]
-    return [_decoded(vlm, new[row], row, recorder, limits[row]) for row in range(len(limits))]
+    answers = _Answers(limits, stop_ids(vlm), fusion, check)
+    go_on = _go_on if read.past else _generate
+    with torch.inference_mode():
+        go_on(vlm, read, answers, max(limit.n_tokens for limit in limits))
+    return answers.decoded(vlm.processor.tokenizer)
 
 
 def first_margins(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[float]:
@@ -76,86 +69,135 @@ def first_margins(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[float]
 
     For the first `len(limits)` rows of a batch that was read to its end.
     """
-    recorder, n = _Recorder(read.length, limits, stop_ids(vlm)), len(limits)
-    recorder(read.encoded.inputs["input_ids"][:n], read.next_logits[:n])
-    margin: list[float] = recorder.steps[0][0].margin.tolist()
+    answers = _Answers(limits, stop_ids(vlm))
+    answers.advance(read.next_logits[: len(limits)])
+    margin: list[float] = answers.steps[0].margin.tolist()
     return margin
 
 
-def _with_first_token(read: Read, recorder: _Recorder) -> dict[str, Tensor]:
-    """The inputs of `generate` from the second token on: the first follows from the logits."""
-    ids, mask, positions = (
-        read.encoded.inputs[name] for name in ("input_ids", "attention_mask", "position_ids")
-    )
-    token = recorder(ids, read.next_logits).argmax(dim=-1, keepdim=True)
-    return {
-        "input_ids": torch.cat([ids, token], dim=1),
-        "attention_mask": torch.cat([mask, torch.ones_like(token)], dim=1),
-        "position_ids": torch.cat([positions, positions[..., -1:] + 1], dim=-1),
-    }
+def _go_on(vlm: VLM, read: Read, answers: _Answers, n_tokens: int) -> None:
+    """Greedy steps from what has been read; its last logits choose the first token.
 
-
-def _generated(
-    vlm: VLM,
-    inputs: Mapping[str, Tensor],
-    cache: DynamicCache | None,
-    n_tokens: int,
-    recorder: _Recorder,
-) -> Tensor:
-    """(B, S + new) token ids."""
-    with torch.inference_mode():
-        ids: Tensor = vlm.model.generate(
-            **inputs,
+    Not through `generate`: what it does around each step is long next to a small model's step.
+    """
+    cache, position_ids = read.past_key_values(n_tokens), read.encoded.inputs["position_ids"]
+    mask = _step_mask(vlm, read.encoded.inputs["attention_mask"], n_tokens)
+    logits = read.next_logits
+    for n in range(1, n_tokens + 1):
+        tokens = answers.advance(logits)
+        if answers.ended:
+            return
+        logits = vlm.model(
+            input_ids=tokens[:, None],
+            attention_mask=None if mask is None else mask[..., : read.length + n],
+            position_ids=position_ids[..., -1:] + n,
             past_key_values=cache,
-            generation_config=_greedy(vlm, n_tokens),
-            logits_processor=LogitsProcessorList([recorder]),
-        )
-    return ids
+            logits_to_keep=1,
+        ).logits[:, -1]
 
 
-class _Recorder(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
-    """Fuses, holds to choices and length, and notes how clearly each token won."""
+def _step_mask(vlm: VLM, mask: Tensor, n_tokens: int) -> Tensor | None:
+    """What every step sees of a prompt's `mask` (B, S), with room for `n_tokens`; None is all.
+
+    (B, 1, 1, S + n), to be added to the scores, so that no step makes it again; but where layers
+    see a window only, (B, S + n), as they narrow it themselves.
+    """
+    if mask.all():
+        return None
+    longer = torch.nn.functional.pad(mask, (0, n_tokens), value=1)
+    if getattr(vlm.model.config.get_text_config(), "sliding_window", None) is not None:
+        return longer
+    dtype: torch.dtype = vlm.model.dtype
+    unseen = (longer == 0)[:, None, None]
+    return torch.zeros_like(unseen, dtype=dtype).masked_fill_(unseen, torch.finfo(dtype).min)
+
+
+def _generate(vlm: VLM, read: Read, answers: _Answers, n_tokens: int) -> None:
+    """Through `generate`, from the prompts' beginnings: families differ in how their steps go."""
+    vlm.model.generate(
+        **read.encoded.inputs,
+        generation_config=_greedy(vlm, n_tokens),
+        logits_processor=LogitsProcessorList([_Advancing(answers)]),
+    )
+
+
+class _Advancing(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
+    """Leaves `generate` the tokens that `answers` advance with."""
+
+    def __init__(self, answers: _Answers) -> None:
+        self._answers = answers
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        tokens = self._answers.advance(scores)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0.0)
+
+
+class _Answers:
+    """Answers in the making: fused, held to choices and length, with the margins of each step."""
 
     def __init__(
         self,
-        prompt_length: int,
         limits: Sequence[Limits],
         stop: list[int],
         fusion: VATFusion | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self.steps: list[tuple[Margins, Tensor]] = []  # margins, and which rows had a choice (B,)
-        self._prompt_length, self._limits, self._stop = prompt_length, limits, stop
-        self._fusion, self._check = fusion, check
+        self.steps: list[Margins] = []
+        self._tokens: list[list[int]] = [[] for _ in limits]
+        self._decided: list[list[bool]] = [[] for _ in limits]  # by step: not forced by a choice
+        self._limits, self._stop, self._fusion, self._check = limits, stop, fusion, check
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def advance(self, logits: Tensor) -> Tensor:
+        """The next token of each row of `logits` (B, V); with two streams, the same for both."""
         self._check()
-        n = len(self._limits)
+        scores, n = logits.float(), len(self._limits)
         positive, vat, fused = scores[:n], None, scores[:n]
-        allowed = self._allowed(input_ids[:n, self._prompt_length :], positive)
+        allowed = self._allowed(positive)
         eligible = allowed
         if self._fusion is not None:
             vat = positive - scores[n:]
             fused = self._fusion.scores(positive, scores[n:])
             eligible = _unless_empty(allowed & self._fusion.plausible(positive), allowed)
         step = margins(fused, eligible, allowed, vat)
-        self.steps.append((step, allowed.sum(dim=-1) > 1))
-        decided = torch.full_like(positive, -torch.inf).scatter(1, step.chosen[:, None], 0.0)
-        return decided if self._fusion is None else decided.repeat(2, 1)
+        self.steps.append(step)
+        for so_far, token in zip(self._tokens, step.chosen.tolist(), strict=True):
+            so_far.append(token)
+        return step.chosen if self._fusion is None else step.chosen.repeat(2)
 
-    def ended(self, input_ids: Tensor) -> bool:
-        """Whether no answer goes on."""
-        return all(token in self._stop for token in input_ids[:, -1].tolist())
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to decide: all answers have stopped, or can only stop."""
+        return all(self._next(row) == self._stop[:1] for row in range(len(self._limits)))
 
-    def _allowed(self, so_far: Tensor, scores: Tensor) -> Tensor:
+    def decoded(self, tokenizer: PreTrainedTokenizerBase) -> list[Decoded]:
+        """The answers as text; their margins leave the device here."""
+        columns = zip(*(_token_margins(tokenizer, step) for step in self.steps), strict=True)
+        return [self._one(tokenizer, row, column) for row, column in enumerate(columns)]
+
+    def _one(
+        self, tokenizer: PreTrainedTokenizerBase, row: int, steps: Sequence[TokenMargin]
+    ) -> Decoded:
+        trie, tokens = self._limits[row].trie, _until_stop(self._tokens[row], self._stop)
+        text: str = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        if trie is not None:
+            text = trie.choice(tokens) or text
+        n_steps = max(len(tokens), 1) if trie is None else len(tokens) + 1
+        pairs = list(zip(steps, self._decided[row], strict=True))[:n_steps]
+        return Decoded(text, tuple(step for step, decided in pairs if decided))
+
+    def _allowed(self, scores: Tensor) -> Tensor:
         """True (B, V) for the tokens that each answer may go on with."""
         allowed = torch.ones_like(scores, dtype=torch.bool)
-        for row, limit in enumerate(self._limits):
-            tokens = _next_tokens(limit, so_far[row].tolist(), self._stop)
+        for row, decided in enumerate(self._decided):
+            tokens = self._next(row)
+            decided.append(tokens is None or len(tokens) > 1)
             if tokens is not None:
                 allowed[row] = False
                 allowed[row, tokens] = True
         return allowed
+
+    def _next(self, row: int) -> list[int] | None:
+        return _next_tokens(self._limits[row], self._tokens[row], self._stop)
 
 
 def _next_tokens(limit: Limits, so_far: list[int], stop: list[int]) -> list[int] | None:
@@ -182,26 +224,17 @@ def _greedy(vlm: VLM, max_new_tokens: int) -> GenerationConfig:
     )
 
 
-def _decoded(vlm: VLM, ids: Tensor, row: int, recorder: _Recorder, limit: Limits) -> Decoded:
-    tokens = _until_stop(ids.tolist(), recorder._stop)
-    text: str = vlm.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-    if limit.trie is not None:
-        text = limit.trie.choice(tokens) or text
-    n_steps = max(len(tokens), 1) if limit.trie is None else len(tokens) + 1
-    steps = [step for step, free in recorder.steps[:n_steps] if bool(free[row])]
-    return Decoded(text, tuple(_token_margin(vlm.processor.tokenizer, s, row) for s in steps))
-
-
 def _until_stop(tokens: list[int], stop: list[int]) -> list[int]:
     ends = [i for i, token in enumerate(tokens) if token in stop]
     return tokens[: ends[0]] if ends else tokens
 
 
-def _token_margin(tokenizer: PreTrainedTokenizerBase, step: Margins, row: int) -> TokenMargin:
-    vat_margin = None if step.vat_margin is None else float(step.vat_margin[row])
-    return TokenMargin(
-        token=tokenizer.decode([int(step.chosen[row])]),
-        probability=float(step.probability[row]),
-        margin=float(step.margin[row]),
-        vat_margin=vat_margin,
-    )
+def _token_margins(tokenizer: PreTrainedTokenizerBase, step: Margins) -> list[TokenMargin]:
+    """Of each row."""
+    chosen = step.chosen.tolist()
+    vat = [None] * len(chosen) if step.vat_margin is None else step.vat_margin.tolist()
+    rows = zip(chosen, step.probability.tolist(), step.margin.tolist(), vat, strict=True)
+    return [
+        TokenMargin(token=tokenizer.decode([token]), probability=p, margin=m, vat_margin=v)
+        for token, p, m, v in rows
+    ]

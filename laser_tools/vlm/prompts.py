@@ -37,7 +37,7 @@ class Encoded:
 
     prompts: tuple[Prompt, ...]
     texts: tuple[str, ...]  # rendered prompts, image placeholders not yet expanded
-    inputs: dict[str, Tensor]  # what `generate` takes; input_ids is (B, S)
+    inputs: dict[str, Tensor]  # what the model takes; input_ids is (B, S)
     image_inputs: dict[str, Tensor]  # what the processor says of the images, e.g. their grids
 
     def __len__(self) -> int:

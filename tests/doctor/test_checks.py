@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from laser_tools.doctor import checks as doctor
 from laser_tools.doctor.checks import CHECKS, Check, examine
@@ -18,6 +19,7 @@ from laser_tools.vlm.families import FAMILIES, UNLISTED, one_by_one
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, one_grid
 from laser_tools.vlm.load import load_vlm
 from laser_tools.vlm.model import VLM
+from laser_tools.vlm.reading.base import Read
 from tests.toy_families import TOY_FAMILIES, toy_llava_next, toy_qwen2_vl
 from tests.toys import toy_llava, toy_qwen
 
@@ -74,12 +76,19 @@ def test_a_prefix_that_cannot_be_shared_is_found() -> None:
 
 
 def test_decoding_that_leaves_the_prefilled_image_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a checkpoint's generation config did before it was put aside at loading."""
-    vlm = toy_llava()
-    monkeypatch.setattr(vlm.model.generation_config, "use_cache", False)
-    (check,) = [check for check in examine(vlm) if check.name == "decode"]
+    monkeypatch.setattr(Read, "past_key_values", lambda *_: DynamicCache())
+    check = doctor.decoding(toy_llava())
     assert check.verdict == "fail"
     assert "from a prefilled image and from generate" in check.finding
+
+
+def test_a_generation_config_without_a_cache_changes_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With it `generate` runs the whole prompt over a prefilled image; our own loop does not."""
+    vlm = toy_llava()
+    monkeypatch.setattr(vlm.model.generation_config, "use_cache", False)
+    assert doctor.decoding(vlm).verdict == "pass"
 
 
 def said(*steps: tuple[str, float]) -> Callable[..., list[Step]]:

@@ -217,7 +217,7 @@ def _suffix(prompt: TokenisedPrompt, states: tuple[KeyValue, ...]) -> Segment:
 
 
 def _encoded(vlm: VLM, batch: PromptBatch, hidden: Hidden) -> Encoded:
-    """What `generate` goes on from: whole prompts, padded left, with holes for hidden tokens."""
+    """What decoding goes on from: whole prompts, padded left, with holes for hidden tokens."""
     prompts = batch.tokenised
     masks = [torch.ones_like(prompt.input_ids) for prompt in prompts]
     for n, tokens in hidden.items():
