@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.metrics import box_hit, is_right
+from laser_tools.images.upright import UprightImage
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 
@@ -72,7 +73,7 @@ def run_arm(ask: Ask, arm: Arm, items: Sequence[Item]) -> list[Outcome]:
 def _request(arm: Arm, item: Item) -> AnswerRequest:
     plain = arm.use == "plain" or (arm.use == "oracle" and not item.evidence)
     return AnswerRequest(
-        image=item.image,
+        image=UprightImage.of(item.image),
         question=item.question,
         method="plain" if plain else "laser",
         box=union(item.evidence) if arm.use == "oracle" and item.evidence else None,

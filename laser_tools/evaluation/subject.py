@@ -13,6 +13,7 @@ from laser_tools.engine.local import LocalEngine
 from laser_tools.evaluation.bench import Maps
 from laser_tools.grounding.contrast import relative_attention
 from laser_tools.grounding.layers import localisation_map
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods.localise import AttentionMaps, localise
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
@@ -46,7 +47,8 @@ class VLMSubject:
 
     def maps(self, items: Sequence[Item], options: LaserOptions) -> list[Maps]:
         """Three maps of each question at the layer LASER chose, in order."""
-        images, questions = [item.image for item in items], [item.question for item in items]
+        images = [UprightImage.of(item.image) for item in items]
+        questions = [item.question for item in items]
         return [_maps(one, options) for one in localise(self._vlm, images, questions, options)]
 
 

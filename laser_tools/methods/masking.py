@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image
-
 from laser_tools.errors import InvalidRequest
 from laser_tools.grounding.regions import Region
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods.views import negative_view, positive_view
 from laser_tools.options import CropOptions, PromptOptions, ViewOptions
 from laser_tools.schema import AnswerRequest
@@ -80,6 +79,6 @@ def blind_to(region: Region, options: ViewOptions) -> Hide:
 
 
 def _prompt(
-    images: tuple[Image.Image, ...], request: AnswerRequest, options: PromptOptions
+    images: tuple[UprightImage, ...], request: AnswerRequest, options: PromptOptions
 ) -> Prompt:
     return Prompt(images, request.question, options.answer_instruction)

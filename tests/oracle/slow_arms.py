@@ -19,6 +19,7 @@ from laser_tools import cli
 from laser_tools.evaluation.speed import bench
 from laser_tools.evaluation.speed.scene import Scene, generate
 from laser_tools.grounding.contrast import relative_attention
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import Box
 from laser_tools.vlm.model import VLM
 from tests.oracle import naive_laser as naive
@@ -37,7 +38,10 @@ def naive_laser(scene: Scene) -> int:
     """
     seen = naive.look(*_asked(scene), scene.cells, scene.map_box, scene.options)
     with naive.eager(scene.vlm):
-        tokens = [generate(scene, view) for view in (seen.positive, seen.negative)]
+        tokens = [
+            generate(scene, [UprightImage.of(image) for image in view])
+            for view in (seen.positive, seen.negative)
+        ]
     return max(tokens)
 
 
@@ -48,8 +52,8 @@ def vicrop(scene: Scene) -> int:
         asked, general = (
             naive.last_row(vlm, naive.inputs_of(vlm, [image], text)) for text in (question, GENERAL)
         )
-        crop = image.crop(vicrop_box(_relative(scene, asked, general), scene.map_box).as_tuple())
-        return generate(scene, [image, crop])
+        crop = scene.image.crop(vicrop_box(_relative(scene, asked, general), scene.map_box))
+        return generate(scene, [scene.image, crop])
 
 
 def vicrop_box(heat: Tensor, map_box: Box) -> Box:
@@ -94,7 +98,7 @@ def _relative(scene: Scene, asked: Tensor, general: Tensor) -> Tensor:
 
 
 def _asked(scene: Scene) -> tuple[VLM, Image.Image, str]:
-    return scene.vlm, scene.image, scene.question
+    return scene.vlm, scene.image.pixels, scene.question
 
 
 ARMS = {
