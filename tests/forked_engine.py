@@ -16,9 +16,8 @@ from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest
 
 PATIENCE_S = 60  # a child that hangs is ended
-REQUEST = AnswerRequest(
-    image=UprightImage.of(Image.new("RGB", (64, 48), "red")), question="What colour is it?"
-)
+IMAGE = UprightImage.of(Image.new("RGB", (64, 48), "red"))
+REQUEST = AnswerRequest(image=IMAGE, question="What colour is it?")
 
 
 def said(engine: Engine) -> str:

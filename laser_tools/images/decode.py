@@ -67,10 +67,9 @@ def upright_rgb(image: Image.Image, limits: ImageLimits | None = DEFAULT_LIMITS)
     return _bare(found.copy() if found is image else found)
 
 
-def held_bytes(size: tuple[int, int]) -> int:
-    """The memory of an RGB image of `size` (width, height): 4 bytes a pixel, 8 a row, 1 KiB."""
-    width, height = size
-    return (4 * width + 8) * height + 1024
+def held_bytes(image: Image.Image) -> int:
+    """The memory of an RGB image: Pillow keeps 4 bytes a pixel, 8 a row and about 1 KiB beside."""
+    return (4 * image.width + 8) * image.height + 1024
 
 
 def _check_bytes(data: bytes, limits: ImageLimits) -> None:

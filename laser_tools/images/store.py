@@ -183,7 +183,7 @@ class ImageStore:
             self._pixels.popitem(last=False)
 
     def _held_bytes(self) -> int:
-        return sum(held_bytes(image.size) for image in self._pixels.values())
+        return sum(held_bytes(image.pixels) for image in self._pixels.values())
 
     def _name(self, thread: _Thread, digest: str, size: tuple[int, int]) -> str:
         for handle, known in thread.digests.items():

@@ -29,16 +29,16 @@ from tests.client.contract_app import ContractWorker
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
 
 
+def seen(data: bytes) -> UprightImage:
+    return UprightImage.of(decode_image(data))
+
+
 def ask(colour: str = "red", box: Box = RED_BOX) -> AnswerRequest:
-    return AnswerRequest(
-        image=UprightImage.of(decode_image(scene(box, colour))), question="Which colour?"
-    )
+    return AnswerRequest(image=seen(scene(box, colour)), question="Which colour?")
 
 
 def look() -> ZoomRequest:
-    return ZoomRequest(
-        image=UprightImage.of(decode_image(scene())), what="the rectangle", n_regions=2
-    )
+    return ZoomRequest(image=seen(scene()), what="the rectangle", n_regions=2)
 
 
 def test_it_is_an_engine_with_the_engines_results(
@@ -51,7 +51,7 @@ def test_it_is_an_engine_with_the_engines_results(
 
 def test_every_field_of_a_request_arrives(client: WorkerClient, engine: ColourEngine) -> None:
     asked = AnswerRequest(
-        image=UprightImage.of(decode_image(scene())),
+        image=seen(scene()),
         question='Größe "x"?\n',
         choices=("a", "b"),
         box=RED_BOX,
@@ -146,7 +146,7 @@ def test_files_are_lossless_and_made_once_per_pixels() -> None:
 
 def test_files_stay_within_their_budget() -> None:
     files = ImageFiles(budget_bytes=1)
-    image = UprightImage.of(decode_image(scene()))
+    image = seen(scene())
     assert files.file_of(image) is not files.file_of(image)
     assert Image.open(io.BytesIO(files.file_of(image).content)).size == image.size
 

@@ -19,8 +19,8 @@ WARM_UP = 3
 
 def overhead(bench: Bench) -> Figures:
     """Medians of the same questions over HTTP and in this process, taken in turns."""
+    from laser_tools.engine.local import LocalEngine
     from laser_tools.images.upright import UprightImage
-from laser_tools.engine.local import LocalEngine
     from laser_tools.schema import AnswerRequest
     from laser_tools.worker.backends.threads import leave_a_core
 

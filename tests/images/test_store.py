@@ -108,7 +108,7 @@ def test_forgetting_keeps_what_another_thread_names() -> None:
 
 
 def test_past_the_budget_the_least_recently_used_goes_and_its_number_is_not_reused() -> None:
-    store = ImageStore(max_bytes=2 * held_bytes((64, 48)))
+    store = ImageStore(max_bytes=2 * held_bytes(numbered(0)))
     for seed in (1, 2):
         store.add(numbered(seed))
     store.get("img_1")

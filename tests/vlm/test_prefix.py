@@ -146,9 +146,8 @@ def test_an_image_is_prefilled_once(
     read(call, [PROMPTS[3]])  # its first image is held, its second is not
     assert len(seen) == 2
     later = ModelCall(vlm)
-    read(
-        later, [PROMPTS[1], Prompt((UprightImage.of(IMAGE.pixels),), "is it red?")]
-    )  # pixels, not identity
+    twin = UprightImage.of(IMAGE.pixels)  # pixels count, not objects
+    read(later, [PROMPTS[1], Prompt((twin,), "is it red?")])
     assert len(seen) == 2
     assert later.hits(IMAGE) == 1
     assert call.hits(IMAGE) == 0

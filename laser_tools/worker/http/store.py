@@ -35,10 +35,10 @@ class KeyedImages:
             return
         held = self._images[key]
         held[image.sha256] = image
-        self._held_bytes[key] += held_bytes(image.size)
+        self._held_bytes[key] += held_bytes(image.pixels)
         while len(held) > 1 and self._held_bytes[key] > self._budget_bytes:
             _, oldest = held.popitem(last=False)
-            self._held_bytes[key] -= held_bytes(oldest.size)
+            self._held_bytes[key] -= held_bytes(oldest.pixels)
 
     def get(self, key: int, sha256: str) -> UprightImage:
         """Raises UnknownImage, also for an image that only others hold."""
