@@ -14,7 +14,7 @@ import gc, json, os, re
 from pathlib import Path
 from PIL import Image
 from tests.hardening.image_files import encode
-from laser_tools.images import decode_image, held_bytes
+from laser_tools.images.decode import decode_image, held_bytes
 
 def resident_bytes():
     gc.collect()

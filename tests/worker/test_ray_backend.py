@@ -196,8 +196,8 @@ async def test_an_image_is_sent_once_for_all_questions() -> None:
     running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
     for image in (plain(), plain(), plain((1, 0, 0)), plain()):
         await running.serve(REQUEST.model_copy(update={"image": image}), 5.0)
-    assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
-    assert handle.sent[1][1:] == (REQUEST.model_dump(), 5.0)
+    assert [args[1] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
+    assert handle.sent[1] == (AnswerRequest, "ref 1", REQUEST.model_dump(), 5.0)
 
 
 async def test_an_image_is_sent_for_each_salt_and_carries_it() -> None:
@@ -205,7 +205,7 @@ async def test_an_image_is_sent_for_each_salt_and_carries_it() -> None:
     running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
     for salt in ("key 0", "key 1", "key 0"):
         await running.serve(REQUEST.model_copy(update={"cache_salt": salt}), 5.0)
-    assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 2", "ref 1"]
+    assert [args[1] for args in handle.sent[1:]] == ["ref 1", "ref 2", "ref 1"]
     assert handle.images == [REQUEST.image.salted("key 0"), REQUEST.image.salted("key 1")]
     assert len(set(handle.keys)) == 1  # all keys' questions about it go to one replica
 
@@ -216,7 +216,7 @@ async def test_an_image_that_may_be_lost_is_sent_again() -> None:
         await running.serve(REQUEST, 5.0)
     handle.end = Reply(answered(REQUEST), "a", NUMBERS)
     await running.serve(REQUEST, 5.0)
-    assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 2"]
+    assert [args[1] for args in handle.sent[1:]] == ["ref 1", "ref 2"]
 
 
 async def test_shared_images_have_a_budget() -> None:
