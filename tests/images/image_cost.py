@@ -1,7 +1,8 @@
 """What a 12-megapixel image costs outside the model, in milliseconds.
 
-Printed by `python -m tests.images.image_cost`. By CPU time, so that a neighbour on the machine counts less. `call` is a tool's whole call about an
-image that it holds: handle, request, identity, reply; `add` is taking the image in, once.
+Printed by `python -m tests.images.image_cost`. By CPU time, so that a neighbour on the machine
+counts less. `call` is a tool's whole call about an image that it holds: handle, request, identity,
+reply; `add` is taking the image in, once.
 """
 
 from __future__ import annotations
