@@ -28,7 +28,7 @@ def main() -> None:
     print(f"{question} The true answer is {scene['answer']}.")
     for answer in (plain, laser):
         print(f"{answer.method}: {answer.answer} (confidence {answer.confidence})")
-    evidence_figure(image, laser, plain, Path("evidence.png"), question)
+    evidence_figure(image.pixels, laser, plain, Path("evidence.png"), question)
 
 
 if __name__ == "__main__":

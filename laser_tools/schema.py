@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+
+from laser_tools.images.box import Box as Box
+from laser_tools.images.upright import UprightImage
 
 MAX_QUESTION_CHARS = 2000
 MAX_QUESTION_TOKENS = 2000  # a token a character: English has four characters to a token
@@ -36,6 +38,10 @@ Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, pat
 Choice = Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_CHARS, pattern=r"\S")]
 
 
+Picture = Annotated[UprightImage, PlainValidator(UprightImage.of)]
+"""The image of a request. A PIL image is taken as it is at that moment, and hashed then."""
+
+
 class Frozen(BaseModel):
     """Immutable, and strict about unknown fields."""
 
@@ -45,48 +51,6 @@ class Frozen(BaseModel):
         arbitrary_types_allowed=True,
         ser_json_inf_nan="strings",  # an infinite margin reads back as what it was
     )
-
-
-class Box(Frozen):
-    """A half-open rectangle in integer pixels of the upright original image."""
-
-    x0: int = Field(ge=0)
-    y0: int = Field(ge=0)
-    x1: int
-    y1: int
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> Box:
-        if self.x1 <= self.x0 or self.y1 <= self.y0:
-            raise ValueError("A box must have x0 < x1 and y0 < y1.")
-        return self
-
-    @property
-    def width(self) -> int:
-        return self.x1 - self.x0
-
-    @property
-    def height(self) -> int:
-        return self.y1 - self.y0
-
-    @property
-    def area(self) -> int:
-        return self.width * self.height
-
-    def as_tuple(self) -> tuple[int, int, int, int]:
-        """(x0, y0, x1, y1), as `PIL.Image.crop` takes it."""
-        return self.x0, self.y0, self.x1, self.y1
-
-    def normalised(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The box in 0-1 of an image of `size` (width, height), rounded to 4 digits."""
-        width, height = size
-        x0, y0, x1, y1 = (self.x0 / width, self.y0 / height, self.x1 / width, self.y1 / height)
-        return round(x0, 4), round(y0, 4), round(x1, 4), round(y1, 4)
-
-    def intersection_area(self, other: Box) -> int:
-        width = min(self.x1, other.x1) - max(self.x0, other.x0)
-        height = min(self.y1, other.y1) - max(self.y0, other.y0)
-        return max(width, 0) * max(height, 0)
 
 
 class Evidence(Frozen):
@@ -126,7 +90,7 @@ class AnswerRequest(Ask):
     The salt never travels: a worker gives each of its keys another one.
     """
 
-    image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
+    image: Picture = Field(exclude=True, repr=False)
     cache_salt: str = Field(default="", exclude=True, repr=False)
 
 
@@ -140,7 +104,7 @@ class Look(Frozen):
 class ZoomRequest(Look):
     """Where in the image is `what`?"""
 
-    image: SkipValidation[Image.Image] = Field(exclude=True, repr=False)  # upright RGB
+    image: Picture = Field(exclude=True, repr=False)
     cache_salt: str = Field(default="", exclude=True, repr=False)  # as of an `AnswerRequest`
 
 

@@ -12,10 +12,12 @@ from laser_tools.engine import LocalEngine
 from laser_tools.engine.base import Engine
 from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import LaserError
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest
 
 PATIENCE_S = 60  # a child that hangs is ended
-REQUEST = AnswerRequest(image=Image.new("RGB", (64, 48), "red"), question="What colour is it?")
+IMAGE = UprightImage.of(Image.new("RGB", (64, 48), "red"))
+REQUEST = AnswerRequest(image=IMAGE, question="What colour is it?")
 
 
 def said(engine: Engine) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.engine.queued import QueuedEngine
 from laser_tools.errors import Cancelled, InvalidRequest
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import (
     AnswerRequest,
     Box,
@@ -21,7 +22,7 @@ from laser_tools.schema import (
 )
 from laser_tools.stop import ShouldStop, never
 
-IMAGE = Image.new("RGB", (8, 8))
+IMAGE = UprightImage.of(Image.new("RGB", (8, 8)))
 MAP = Localisation(layer_idx=0, vaq=(1.0,), map=((1.0,),), map_box=Box(x0=0, y0=0, x1=8, y1=8))
 FOUND = ZoomResult(model="fake", image_size=(8, 8), evidence=(), crop_boxes=(), localisation=MAP)
 

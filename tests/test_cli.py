@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def image(tmp_path: Path) -> str:
     path = tmp_path / "scene.png"
-    toys.picture().save(path)
+    toys.picture().pixels.save(path)
     return str(path)
 
 

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from laser_tools.evaluation.speed.random_models import image_only
+from laser_tools.images.upright import UprightImage
 from laser_tools.vlm.model import VLM
 
 VOCABULARY = (
@@ -124,13 +125,13 @@ def toy_qwen() -> VLM:
     return build_vlm(Qwen2_5_VLForConditionalGeneration(config), processor, "toy-qwen")
 
 
-def picture(width: int = 300, height: int = 260, seed: int = 0) -> Image.Image:
+def picture(width: int = 300, height: int = 260, seed: int = 0) -> UprightImage:
     """Noise with a bright block: no two regions of it are the same."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randint(0, 255, (9, 11, 3), generator=generator, dtype=torch.uint8)
     image = Image.fromarray(coarse.numpy()).resize((width, height), Image.Resampling.BILINEAR)
     image.paste((255, 250, 30), (width // 2, height // 4, width * 3 // 4, height // 2))
-    return image
+    return UprightImage.of(image)
 
 
 def build_tokenizer(

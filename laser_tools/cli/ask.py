@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from laser_tools.cli import console
 from laser_tools.errors import InvalidRequest
-from laser_tools.images.decode import open_image_file
+from laser_tools.images import open_image_file
 from laser_tools.schema import (
     AnswerRequest,
     Box,
@@ -140,7 +140,7 @@ def _draw(request: AnswerRequest, answers: list[GroundedAnswer], path: Path) -> 
     from laser_tools.figures.evidence import evidence_figure
 
     plain = answers[0] if len(answers) > 1 else None
-    evidence_figure(request.image, answers[-1], plain, path, request.question)
+    evidence_figure(request.image.pixels, answers[-1], plain, path, request.question)
 
 
 def _shown(answer: GroundedAnswer) -> str:

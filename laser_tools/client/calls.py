@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import httpx
 from httpx_retries import RetryTransport
-from PIL import Image
 
 from laser_tools.client.deadline_transport import BoundedRetry, Deadline, DeadlineTransport
 from laser_tools.client.image_files import ImageFile, ImageFiles
@@ -18,6 +17,7 @@ from laser_tools.client.plausible import check_plausible
 from laser_tools.client.refusals import refusal_of, result_of, worker_name
 from laser_tools.engine.base import Request, Result
 from laser_tools.errors import DeadlineExceeded, LaserError, ModelUnavailable, UnknownImage
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.wire import (
     ANSWER_PATH,
@@ -115,7 +115,7 @@ class WorkerCalls:
             "Give it more room for images."
         )
 
-    async def _file(self, image: Image.Image) -> ImageFile:
+    async def _file(self, image: UprightImage) -> ImageFile:
         return await asyncio.to_thread(self._files.file_of, image)
 
     async def _upload_once(self, file: ImageFile, call: Call) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from laser_tools.images.decode import DEFAULT_LIMITS, upright_rgb
+from laser_tools.images.decode import DEFAULT_LIMITS
+from laser_tools.images.upright import UprightImage
 
 DEFAULT_BUDGET_BYTES = 64 * 2**20
 JPEG_QUALITIES = (95, 85, 70)
-_Key = tuple[tuple[int, int], bytes]
 
 
 @dataclass(frozen=True)
@@ -32,32 +32,22 @@ class ImageFile:
 
 
 class ImageFiles:
-    """The files of the images asked about last, at most `budget_bytes` of them.
-
-    Keyed by size and pixels, not by object: a picture that was drawn on is another picture.
-    """
+    """The files of the images asked about last, at most `budget_bytes` of them."""
 
     def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
         self._budget_bytes = budget_bytes
         self._held_bytes = 0
-        self._files: OrderedDict[_Key, ImageFile] = OrderedDict()
+        self._files: OrderedDict[str, ImageFile] = OrderedDict()  # by the image's sha256
         self._lock = threading.Lock()  # held while encoding: twins wait for one result
 
-    def file_of(self, image: Image.Image) -> ImageFile:
-        """The image's RGB pixels as a file.
-
-        Raises:
-            ImageRejected: a mode or size that no worker accepts.
-        """
-        upright = image if image.mode == "RGB" else upright_rgb(image)
-        pixels = upright.tobytes()
-        key = (upright.size, hashlib.sha256(pixels).digest())
+    def file_of(self, image: UprightImage) -> ImageFile:
+        """The image's RGB pixels as a file."""
         with self._lock:
-            found = self._files.pop(key, None)
+            found = self._files.pop(image.sha256, None)
             if found is None:
-                found = _encode(upright.size, pixels)
+                found = _encode(image.pixels)
                 self._held_bytes += len(found.content)
-            self._files[key] = found
+            self._files[image.sha256] = found
             self._drop_oldest()
         return found
 
@@ -67,16 +57,14 @@ class ImageFiles:
             self._held_bytes -= len(dropped.content)
 
 
-def _encode(size: tuple[int, int], pixels: bytes) -> ImageFile:
-    """Pixels alone: an image's `info` may hold a profile or a transparent colour."""
-    image = Image.frombytes("RGB", size, pixels)
+def _encode(image: Image.Image) -> ImageFile:
     content, content_type = _saved(image, "PNG", compress_level=1), "image/png"
     for quality in JPEG_QUALITIES:
         if len(content) <= DEFAULT_LIMITS.max_bytes:
             break
         content = _saved(image, "JPEG", quality=quality, subsampling=0)
         content_type = "image/jpeg"
-    return ImageFile(hashlib.sha256(content).hexdigest(), content, content_type, size)
+    return ImageFile(hashlib.sha256(content).hexdigest(), content, content_type, image.size)
 
 
 def _saved(image: Image.Image, format_: str, **options: int) -> bytes:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
+from laser_tools.images.box import Box
+from laser_tools.images.upright import UprightImage
 from laser_tools.vlm.choices import Trie
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import (
@@ -60,9 +62,7 @@ def planted(vlm: VLM, size: tuple[int, int]) -> Planted:
     cells = sorted(corners | {(h // 2, w // 2), (h // 3, w // 4)})
     changes = []
     for cell in cells:
-        box = cells_box(frozenset({cell}), (h, w), found.box).as_tuple()
-        image = base.copy()
-        image.paste(ImageOps.invert(base.crop(box)), box)
+        image = _inverted(base, cells_box(frozenset({cell}), (h, w), found.box))
         after = embedded(vlm, encode(vlm, [Prompt((image,), QUESTION)]))
         change = found.place((after - before).norm(dim=-1))
         changes.append(change / change.mean())
@@ -71,10 +71,17 @@ def planted(vlm: VLM, size: tuple[int, int]) -> Planted:
     return Planted((h, w), hits, len(cells))
 
 
-def texture(size: tuple[int, int]) -> Image.Image:
+def _inverted(image: UprightImage, box: Box) -> UprightImage:
+    painted = image.pixels
+    painted.paste(ImageOps.invert(image.crop(box).pixels), box.as_tuple())
+    return UprightImage.of(painted)
+
+
+def texture(size: tuple[int, int]) -> UprightImage:
     """Coloured noise, the same every time, without two alike regions."""
     noise = torch.randint(256, (9 * 11 * 3,), generator=torch.Generator().manual_seed(0))
-    return Image.frombytes("RGB", (11, 9), bytes(noise.tolist())).resize(size)
+    image = Image.frombytes("RGB", (11, 9), bytes(noise.tolist()))
+    return UprightImage.of(image.resize(size))
 
 
 class _Enough(Exception):

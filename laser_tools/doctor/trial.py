@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
+from laser_tools.images.upright import UprightImage
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.decode import Limits, decode
 from laser_tools.vlm.forked import check_process
@@ -17,7 +18,8 @@ SIZE = (113, 85)  # px; small, and no multiple of usual patches: resizing has to
 
 def try_out(vlm: VLM) -> None:
     """Read a small grey image with a question, and decode two tokens. Raises what goes wrong."""
-    prompt = Prompt((Image.new("RGB", SIZE, "grey"),), "What is in the image?")
+    image = UprightImage.of(Image.new("RGB", SIZE, "grey"))
+    prompt = Prompt((image,), "What is in the image?")
     check_process(vlm.device)
     with vlm.lock, torch.inference_mode():
         found = read(ModelCall(vlm), [prompt])

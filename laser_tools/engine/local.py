@@ -107,13 +107,12 @@ class LocalEngine(Engine):
         def run(batch: Sequence[Request]) -> list[Result]:
             with self.vlm.lock:
                 images = [request.image for request in batch]
-                salts = [request.cache_salt for request in batch]
-                observer = self.observe(len(batch))
-                call = ModelCall(self.vlm, images, should_stop, salts, observer)
+                call = ModelCall(self.vlm, images, should_stop, self.observe(len(batch)))
                 results = serve(call, batch, options)
                 return _timed(results, call.observer)
 
         check_process(self.vlm.device)
+        requests = [_salted(request) for request in requests]
         starts = range(0, len(requests), self.batch_size)
         batches = [requests[start : start + self.batch_size] for start in starts]
         return [result for batch in batches for result in self._within_memory(run, batch)]
@@ -187,6 +186,11 @@ def _timed(results: Sequence[Result], observer: Observer) -> list[Result]:
         result.model_copy(update={"timings_s": timings_s})
         for result, timings_s in zip(results, observer.timings_s(), strict=True)
     ]
+
+
+def _salted(request: Request) -> Request:
+    """The request about an image whose prefixes only this salt finds again."""
+    return request.model_copy(update={"image": request.image.salted(request.cache_salt)})
 
 
 def _check_box(request: Request) -> None:

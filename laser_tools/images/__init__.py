@@ -1,7 +1,7 @@
 """Images on their way in: bytes become upright RGB pixels here and nowhere else.
 
-Hostile files are refused before a decoder sees them, and images are kept by handle for a
-conversation. May import the hall alone.
+Hostile files are refused before a decoder sees them. An `UprightImage` is decoded and hashed once,
+and images are kept by handle for a conversation. May import `errors` alone.
 """
 
 from laser_tools.images.decode import (
@@ -10,15 +10,17 @@ from laser_tools.images.decode import (
     UNDECODABLE,
     ImageLimits,
     decode_image,
-    open_image_file,
     upright_rgb,
 )
+from laser_tools.images.files import open_image_file
+from laser_tools.images.upright import UprightImage
 
 __all__ = [
     "DEFAULT_LIMITS",
     "FORMATS",
     "UNDECODABLE",
     "ImageLimits",
+    "UprightImage",
     "decode_image",
     "open_image_file",
     "upright_rgb",

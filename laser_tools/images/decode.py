@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
@@ -52,50 +51,25 @@ def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Ima
     _check_bytes(data, limits)
     check_container(data)
     image = _open(data)
-    return upright_rgb(image, limits)
+    check_size(image.size, limits)
+    return _bare(_upright(image))
 
 
-def upright_rgb(image: Image.Image, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
-    """A PIL image as upright RGB pixels within `limits`; always a new image.
+def upright_rgb(image: Image.Image, limits: ImageLimits | None = DEFAULT_LIMITS) -> Image.Image:
+    """A PIL image as upright RGB pixels, of any size without `limits`; always a new image.
 
     Raises:
         ImageRejected: a size outside the limits, a mode without a defined range, broken pixels.
     """
-    _check_size(image.size, limits)
-    if image.mode not in (*_MODES, *_DEEP_GREY):
-        raise ImageRejected("An image must be grey, palette, RGB, CMYK or YCbCr, of 8 or 16 bits.")
-    try:
-        image.load()
-        rgb = _to_rgb(upright(image))
-    except Exception:  # Pillow's decoders raise anything: OSError, SyntaxError, struct.error ...
-        raise ImageRejected(UNDECODABLE) from None
-    rgb.info.clear()
-    return rgb
+    if limits is not None:
+        check_size(image.size, limits)
+    found = _upright(image)
+    return _bare(found.copy() if found is image else found)
 
 
 def held_bytes(image: Image.Image) -> int:
     """The memory of an RGB image: Pillow keeps 4 bytes a pixel, 8 a row and about 1 KiB beside."""
     return (4 * image.width + 8) * image.height + 1024
-
-
-def open_image_file(path: str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
-    """Read and decode a file whose path a person typed. Never reachable from a tool or a worker.
-
-    Raises:
-        ImageRejected: no such file, not a regular file, not readable, or not an accepted image.
-    """
-    return decode_image(read_image_file(path, limits), limits)
-
-
-def read_image_file(path: str | Path, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
-    """The bytes of a file, at most one byte more than the limit (so an oversized one is seen)."""
-    if not Path(path).is_file():  # a pipe or a device would block or never end
-        raise ImageRejected("There is no such image file. Check the path.")
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(limits.max_bytes + 1)
-    except OSError:
-        raise ImageRejected("The image file cannot be read. Check its permissions.") from None
 
 
 def _check_bytes(data: bytes, limits: ImageLimits) -> None:
@@ -114,7 +88,8 @@ def _open(data: bytes) -> Image.Image:
         raise ImageRejected(UNDECODABLE) from None
 
 
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    """Raises ImageRejected for a (width, height) in pixels outside the limits."""
     short, long = sorted(size)
     if short < limits.min_side_px or long > limits.max_side_px:
         raise ImageRejected(
@@ -133,12 +108,30 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
         )
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Upright RGB; the image itself, with its pixels loaded, if it is that already."""
+    if image.mode not in (*_MODES, *_DEEP_GREY):
+        raise ImageRejected("An image must be grey, palette, RGB, CMYK or YCbCr, of 8 or 16 bits.")
+    try:
+        image.load()
+        return _to_rgb(upright(image))
+    except Exception:  # Pillow's decoders raise anything: OSError, SyntaxError, struct.error ...
+        raise ImageRejected(UNDECODABLE) from None
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """The same pixels without a file, metadata or what else a decoder keeps."""
+    bare = image._new(image.im)
+    bare.info = {}
+    return bare
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _DEEP_GREY:
         image = _eight_bit_grey(image)
     if image.has_transparency_data:
         return _on_white(image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @functools.cache

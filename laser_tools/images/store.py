@@ -8,7 +8,6 @@ per content, up to a budget; past it the least recently used original is let go.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 from collections import OrderedDict
@@ -16,15 +15,17 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from laser_tools.errors import InvalidRequest, UnknownImage
+from laser_tools.errors import UnknownImage
+from laser_tools.images.box import Box, clamp, whole
 from laser_tools.images.decode import (
     DEFAULT_LIMITS,
     ImageLimits,
+    check_size,
     decode_image,
     held_bytes,
     upright_rgb,
 )
-from laser_tools.schema import Box
+from laser_tools.images.upright import UprightImage, hashed
 
 DEFAULT_THREAD = "default"
 MAX_LISTED = 20
@@ -53,22 +54,10 @@ class Place:
 
 @dataclass(frozen=True)
 class View:
-    """A handle's pixels (upright RGB, the caller's own copy) and where they lie."""
+    """A handle's image and where it lies."""
 
     place: Place
-    image: Image.Image
-
-
-def clamp(box: Box, size: tuple[int, int]) -> Box:
-    """The part of `box` inside an image of `size` (width, height).
-
-    Raises:
-        InvalidRequest: nothing of the box is inside.
-    """
-    width, height = size
-    if box.x0 >= width or box.y0 >= height:
-        raise InvalidRequest(f"The box lies outside the image, which is {width}x{height} px.")
-    return Box(x0=box.x0, y0=box.y0, x1=min(box.x1, width), y1=min(box.y1, height))
+    image: UprightImage
 
 
 @dataclass
@@ -96,21 +85,22 @@ class ImageStore:
         self._limits = limits
         self._max_bytes = max_bytes
         self._max_threads = max_threads
-        self._pixels: OrderedDict[str, Image.Image] = OrderedDict()
+        self._pixels: OrderedDict[str, UprightImage] = OrderedDict()
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
         self._lock = threading.RLock()
 
-    def add(self, image: bytes | Image.Image, thread_id: str = DEFAULT_THREAD) -> str:
-        """Take an encoded file or a PIL image; returns its handle (the same for equal pixels).
+    def add(
+        self, image: bytes | Image.Image | UprightImage, thread_id: str = DEFAULT_THREAD
+    ) -> str:
+        """Take an encoded file or an image; returns its handle (the same for equal pixels).
 
         Raises:
             ImageRejected: the bytes or the image are not accepted.
         """
         upright = self._upright(image)
-        digest = content_digest(upright)
         with self._lock:
-            self._keep(digest, upright)
-            return self._name(self._thread(thread_id), digest, upright.size)
+            self._keep(upright)
+            return self._name(self._thread(thread_id), upright.sha256, upright.size)
 
     def add_crop(self, handle: str, box: Box, thread_id: str = DEFAULT_THREAD) -> str:
         """Name a rectangle of `handle`, given in that image's own pixels; clamped to it.
@@ -126,14 +116,14 @@ class ImageStore:
             return _name_crop(self._thread(thread_id), parent, parent.to_root(box))
 
     def get(self, handle: str, thread_id: str = DEFAULT_THREAD) -> View:
-        """The pixels behind a handle, with their place in the original.
+        """The image that a handle names, with its place in the original.
 
         Raises:
             UnknownImage: listing the handles this thread does have.
         """
         with self._lock:
-            place, pixels = self._find(handle, thread_id)
-        return View(place, pixels.crop(place.box.as_tuple()))
+            place, original = self._find(handle, thread_id)
+        return View(place, original.crop(place.box))
 
     def sizes(self, thread_id: str = DEFAULT_THREAD) -> dict[str, tuple[int, int]]:
         """Every handle of a thread that still has its pixels -> (width, height)."""
@@ -161,20 +151,23 @@ class ImageStore:
             for digest in [digest for digest in self._pixels if digest not in named]:
                 del self._pixels[digest]
 
-    def _find(self, handle: str, thread_id: str) -> tuple[Place, Image.Image]:
+    def _find(self, handle: str, thread_id: str) -> tuple[Place, UprightImage]:
         thread = self._threads.get(thread_id, _Thread())
         root = handle.partition(".")[0]
         digest = thread.digests.get(root, "")
         if handle not in thread.boxes or digest not in self._pixels:
             raise UnknownImage(self._unknown_text(handle, thread_id))
         self._pixels.move_to_end(digest)
-        pixels = self._pixels[digest]
-        return Place(handle, root, pixels.size, thread.boxes[handle]), pixels
+        original = self._pixels[digest]
+        return Place(handle, root, original.size, thread.boxes[handle]), original
 
-    def _upright(self, image: bytes | Image.Image) -> Image.Image:
+    def _upright(self, image: bytes | Image.Image | UprightImage) -> UprightImage:
+        if isinstance(image, UprightImage):
+            check_size(image.size, self._limits)
+            return image
         if isinstance(image, Image.Image):
-            return upright_rgb(image, self._limits)
-        return decode_image(image, self._limits)
+            return hashed(upright_rgb(image, self._limits))
+        return hashed(decode_image(image, self._limits))
 
     def _thread(self, thread_id: str) -> _Thread:
         thread = self._threads.setdefault(thread_id, _Thread())
@@ -183,14 +176,14 @@ class ImageStore:
             self.forget(next(iter(self._threads)))
         return thread
 
-    def _keep(self, digest: str, image: Image.Image) -> None:
-        self._pixels.setdefault(digest, image)
-        self._pixels.move_to_end(digest)
+    def _keep(self, image: UprightImage) -> None:
+        self._pixels.setdefault(image.sha256, image)
+        self._pixels.move_to_end(image.sha256)
         while len(self._pixels) > 1 and self._held_bytes() > self._max_bytes:
             self._pixels.popitem(last=False)
 
     def _held_bytes(self) -> int:
-        return sum(map(held_bytes, self._pixels.values()))
+        return sum(held_bytes(image.pixels) for image in self._pixels.values())
 
     def _name(self, thread: _Thread, digest: str, size: tuple[int, int]) -> str:
         for handle, known in thread.digests.items():
@@ -198,7 +191,7 @@ class ImageStore:
                 return handle
         handle = f"img_{len(thread.digests) + 1}"
         thread.digests[handle] = digest
-        thread.boxes[handle] = Box(x0=0, y0=0, x1=size[0], y1=size[1])
+        thread.boxes[handle] = whole(size)
         return handle
 
     def _unknown_text(self, handle: str, thread_id: str) -> str:
@@ -207,12 +200,6 @@ class ImageStore:
             return f"Unknown image '{handle}'. {known}"
         # Not echoed: it may be anything a planner was talked into.
         return f"An image must be a handle; paths, URLs and image data are not accepted. {known}"
-
-
-def content_digest(image: Image.Image) -> str:
-    """SHA-256 over mode, size and pixels (30x100 and 100x30 of the same bytes differ)."""
-    header = f"{image.mode} {image.width}x{image.height}\n".encode()
-    return hashlib.sha256(header + image.tobytes()).hexdigest()
 
 
 def _name_crop(thread: _Thread, parent: Place, box: Box) -> str:

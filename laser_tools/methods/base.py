@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PIL import Image
-
 from laser_tools.grounding.vat import VATFusion
+from laser_tools.images.upright import UprightImage
 from laser_tools.options import PromptOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.call import ModelCall
@@ -39,7 +38,7 @@ class Method:
 
 
 def query_prompts(
-    images: Sequence[Image.Image], questions: Sequence[str], options: PromptOptions
+    images: Sequence[UprightImage], questions: Sequence[str], options: PromptOptions
 ) -> list[Prompt]:
     """The whole image and the question: what is asked plainly, and what attention is read from."""
     pairs = zip(images, questions, strict=True)

@@ -17,6 +17,7 @@ from laser_tools.errors import InvalidRequest
 from laser_tools.grounding.contrast import relative_attention
 from laser_tools.grounding.pixel_mask import kept_pixels
 from laser_tools.grounding.regions import Region
+from laser_tools.images.upright import UprightImage, hashed
 from laser_tools.methods.base import Method
 from laser_tools.methods.localise import (
     AttentionMaps,
@@ -88,19 +89,24 @@ def _kept(maps: AttentionMaps, size: tuple[int, int], options: CarveOptions) -> 
     return kept_pixels(maps.map, maps.map_box, options.keep, options.n_parts)
 
 
-def refined_view(image: Image.Image, region: Region, options: CarveOptions) -> Images:
-    """The refined image, alone or after the original: the crop, its other pixels painted over,
-    enlarged as far as it fits into the original's sides."""
-    crop = image.crop(region.crop.as_tuple())
+def refined_view(image: UprightImage, region: Region, options: CarveOptions) -> Images:
+    """The refined image, alone or after the original."""
+    refined = hashed(_refined(image, region, options))
+    return (refined,) if options.view == "crop" else (image, refined)
+
+
+def _refined(image: UprightImage, region: Region, options: CarveOptions) -> Image.Image:
+    """The crop, its other pixels painted over, as large as the original's sides take it."""
+    crop = image.crop(region.crop).pixels
     if region.kept is not None:
         grid = Image.fromarray(region.kept.to(torch.uint8).mul(255).numpy())
         shown = grid.resize(crop.size, Image.Resampling.NEAREST)
         behind = Image.new("RGB", crop.size, fill_colour(image, options.mask_fill))
         crop = Image.composite(crop, behind, shown)
-    scale = min(image.width / crop.width, image.height / crop.height)
+    width, height = image.size
+    scale = min(width / crop.width, height / crop.height)
     size = (round(scale * crop.width), round(scale * crop.height))
-    refined = crop.resize((max(size[0], 1), max(size[1], 1)), Image.Resampling.BICUBIC)
-    return (refined,) if options.view == "crop" else (image, refined)
+    return crop.resize((max(size[0], 1), max(size[1], 1)), Image.Resampling.BICUBIC)
 
 
 METHOD = Method(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from laser_tools.grounding.contrast import contrastive_attention
 from laser_tools.grounding.layers import choose_layer, localisation_map, vaq_scores
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods.base import query_prompts
 from laser_tools.options import LookOptions
 from laser_tools.schema import Box, Localisation
@@ -69,9 +69,9 @@ MapRule = Callable[[AttentionPair, Any], AttentionMaps]
 
 
 def localise(
-    vlm: VLM, images: Sequence[Image.Image], questions: Sequence[str], options: LookOptions
+    vlm: VLM, images: Sequence[UprightImage], questions: Sequence[str], options: LookOptions
 ) -> list[AttentionMaps]:
-    """Where each question makes the model look in its image (upright RGB). One batch."""
+    """Where each question makes the model look in its image. One batch."""
     prompts = query_prompts(images, questions, options)
     return contrastive(ModelCall(vlm, images), prompts, options).maps
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from laser_tools.grounding.vat import VATFusion
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods.base import Method, decode_requests, query_prompts
 from laser_tools.options import PromptOptions, VATOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
@@ -52,7 +53,7 @@ def answer(
     """Answers from the whole image against its noised copy: route `plain`, no evidence."""
     images, questions = [r.image for r in requests], [r.question for r in requests]
     with call.stage("crop"):
-        noised = [noised_image(call.vlm, image, options) for image in images]
+        noised = [_noised(call.vlm, image, options) for image in images]
     streams = query_prompts([*images, *noised], [*questions, *questions], options)
     fusion = VATFusion(options.alpha, options.beta)
     decoded = decode_requests(call, read(call, streams), requests, fusion)
@@ -69,6 +70,12 @@ def answer(
         )
         for request, found in zip(requests, decoded, strict=True)
     ]
+
+
+def _noised(vlm: VLM, image: UprightImage, options: VcdOptions) -> UprightImage:
+    change = f"noised {options.noise_step} {options.seed}"
+    pixels = noised_image(vlm, image.pixels, options)
+    return UprightImage(pixels, image.derived_sha256(change))
 
 
 def noised_image(vlm: VLM, image: Image.Image, options: VcdOptions) -> Image.Image:

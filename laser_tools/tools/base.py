@@ -127,8 +127,8 @@ class LaserTool(LaserConfig, BaseTool):
         """Text alone, or followed by the crops' pixels when they are delivered inline."""
         if self.crops != "inline":
             return text, artifact
-        pixels = [self.images.get(handle, thread_id).image for handle in dict.fromkeys(crops)]
-        blocks = image_blocks(pixels, self.crop_budget_bytes)
+        shown = [self.images.get(handle, thread_id).image for handle in dict.fromkeys(crops)]
+        blocks = image_blocks([image.pixels for image in shown], self.crop_budget_bytes)
         return [{"type": "text", "text": text}, *blocks], artifact
 
 

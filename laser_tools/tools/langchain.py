@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from laser_tools.errors import MissingExtra
 from laser_tools.images.store import DEFAULT_THREAD, View
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import MAX_CHOICES, AnswerRequest, Choice, Question, ZoomRequest
 from laser_tools.tools.base import LaserConfig, LaserTool, Reply, planner_errors, thread_of
 from laser_tools.tools.io import AsyncIO, SyncIO, ToolIO, run_sync
@@ -258,7 +259,9 @@ class LaserToolkit(LaserConfig, BaseToolkit):
             raise MissingExtra("Delivering crops as human messages", "agents") from None
         return [CropsAsHumanMessage(self.images, self.crop_budget_bytes)]
 
-    def add_image(self, image: bytes | Image.Image, *, thread_id: str = DEFAULT_THREAD) -> str:
+    def add_image(
+        self, image: bytes | Image.Image | UprightImage, *, thread_id: str = DEFAULT_THREAD
+    ) -> str:
         """Give a conversation an image (a file's bytes, or PIL); returns its handle.
 
         Raises:

@@ -55,7 +55,7 @@ class CropsAsHumanMessage(AgentMiddleware[Any, Any, Any]):
         blocks = {}
         for handle in handles:
             try:
-                pixels = self._images.get(handle, thread_id).image
+                pixels = self._images.get(handle, thread_id).image.pixels
             except UnknownImage:
                 continue
             blocks[handle] = image_blocks([pixels], share)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from typing import Self
 
-from PIL import Image
-
 from laser_tools.errors import Cancelled
+from laser_tools.images.upright import UprightImage
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prefix_cache import Key, Segment
@@ -24,17 +22,15 @@ class ModelCall:
     What it prefills serves all its passes. Of that, only `images` outlive it, in the model's
     prefix cache: they may be asked about again, while crops and masked views will hardly be.
 
-    Equal pixels under different `salts` (one an image, "" without) are different images: whoever
-    asks with one salt cannot tell, by hits or time, what was asked with another. An image object
-    has one salt.
+    Images are told apart by their `sha256`: salted ones share nothing with others, so that whoever
+    asks with one salt cannot tell, by hits or time, what was asked with another.
     """
 
     def __init__(
         self,
         vlm: VLM,
-        images: Sequence[Image.Image] = (),
+        images: Sequence[UprightImage] = (),
         should_stop: ShouldStop = never,
-        salts: Sequence[str] = (),
         observer: Observer | None = None,
     ) -> None:
         self.vlm = vlm
@@ -44,9 +40,7 @@ class ModelCall:
         self.should_stop = should_stop
         self._held: dict[Key, Segment] = {}
         self._reused: set[Key] = set()
-        self._digests: dict[int, tuple[Image.Image, bytes]] = {}  # the image keeps its id taken
-        salted = zip(images, salts or [""] * len(images), strict=True)
-        self._kept = {self.digest(image, salt) for image, salt in salted}
+        self._kept = {image.sha256 for image in images}
 
     def of(self, items: Sequence[int]) -> Self:
         """The same call, whose stages are charged to the requests `items` (indices) alone."""
@@ -62,12 +56,6 @@ class ModelCall:
         """Raises Cancelled once the caller no longer waits, or what its `should_stop` raises."""
         if self.should_stop():
             raise Cancelled
-
-    def digest(self, image: Image.Image, salt: str = "") -> bytes:
-        """What tells the image's pixels from all others'; `salt` counts at the first call only."""
-        if id(image) not in self._digests:
-            self._digests[id(image)] = image, _digest(image, salt)
-        return self._digests[id(image)][1]
 
     def get(self, key: Key) -> Segment | None:
         """The segment, from this call or an earlier one."""
@@ -85,12 +73,6 @@ class ModelCall:
         if len(key) == 1 and key[0][1] in self._kept:
             self.vlm.prefixes.put(key, segment)
 
-    def hits(self, image: Image.Image) -> int:
+    def hits(self, image: UprightImage) -> int:
         """Prefixes of `image` that an earlier call had left."""
-        digest = self.digest(image)
-        return sum(key[0][1] == digest for key in self._reused)
-
-
-def _digest(image: Image.Image, salt: str) -> bytes:
-    head = f"{salt!r} {image.mode} {image.size}".encode()
-    return hashlib.sha256(head + image.tobytes()).digest()
+        return sum(key[0][1] == image.sha256 for key in self._reused)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from laser_tools.vlm.weights_state import WeightsState
 
-Key = tuple[tuple[tuple[int, ...], bytes], ...]
-"""Per image of a prompt so far: the text tokens in front of it, and the digest of its pixels."""
+Key = tuple[tuple[tuple[int, ...], str], ...]
+"""Per image of a prompt so far: the text tokens in front of it, and its `sha256`."""
 
 
 KeyValue = tuple[Tensor, Tensor]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from laser_tools.errors import InvalidRequest, ModelUnavailable
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import MAX_QUESTION_TOKENS
 from laser_tools.vlm.control_tokens import as_text
 from laser_tools.vlm.families import PromptRule
@@ -22,7 +22,7 @@ from laser_tools.vlm.model import VLM
 class Prompt:
     """One or two images, then the text; `question` None is the prompt without the query."""
 
-    images: tuple[Image.Image, ...]
+    images: tuple[UprightImage, ...]
     question: str | None
     instruction: str = ""
 
@@ -57,7 +57,7 @@ def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
     """
     safe, texts = rendered(vlm, prompts)
     coded = vlm.processor(
-        images=[list(prompt.images) for prompt in safe],
+        images=[[image.pixels for image in prompt.images] for prompt in safe],
         text=list(texts),
         return_tensors="pt",
         padding=True,

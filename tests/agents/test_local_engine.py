@@ -46,7 +46,7 @@ def assert_well_formed(messages: list[BaseMessage], size: tuple[int, int]) -> No
 def test_the_agent_over_a_toy_model() -> None:
     image = picture()
     toolkit = LaserToolkit(engine=LocalEngine(toy_llava()))
-    messages = ask(toolkit, png(image), "Where is the star?")
+    messages = ask(toolkit, png(image.pixels), "Where is the star?")
     assert_well_formed(messages, image.size)
     artifact = messages[-2].artifact  # type: ignore[attr-defined]
     assert artifact["margins"]

@@ -51,7 +51,7 @@ def main(image_file: str) -> None:
     from laser_tools import LaserToolkit
     from laser_tools.cli import run
     from laser_tools.client import WorkerClient
-    from laser_tools.images import decode_image
+    from laser_tools.images import UprightImage, decode_image
     from laser_tools.schema import AnswerRequest, ZoomRequest
     from laser_tools.wire import AnswerBody, ImageInfo, ZoomBody
     from tests.tools.fakes import ColourEngine
@@ -68,11 +68,11 @@ def main(image_file: str) -> None:
             return httpx.Response(201, text=info.model_dump_json())
         if request.url.path == "/v1/answer":
             ask = AnswerBody.model_validate_json(content)
-            image = decode_image(held[ask.image])
+            image = UprightImage.of(decode_image(held[ask.image]))
             asked = AnswerRequest(image=image, **ask.model_dump(exclude={"image"}))
             return httpx.Response(200, text=engine.answer([asked])[0].model_dump_json())
         look = ZoomBody.model_validate_json(content)
-        image = decode_image(held[look.image])
+        image = UprightImage.of(decode_image(held[look.image]))
         looked = ZoomRequest(image=image, **look.model_dump(exclude={"image"}))
         return httpx.Response(200, text=engine.zoom([looked])[0].model_dump_json())
 

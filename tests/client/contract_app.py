@@ -16,6 +16,7 @@ from starlette.routing import Route
 from laser_tools.engine.base import Engine
 from laser_tools.errors import ImageRejected, InvalidRequest, LaserError, Unauthorized, UnknownImage
 from laser_tools.images import decode_image
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.wire import (
     ANSWER_PATH,
@@ -98,13 +99,13 @@ class ContractWorker:
 
     async def _answer(self, request: Request) -> Response:
         body = parse(AnswerBody, await request.body())
-        image = decode_image(self._file(body.image))
+        image = UprightImage.of(decode_image(self._file(body.image)))
         ask = AnswerRequest(image=image, **body.model_dump(exclude={"image"}))
         return as_json(self.engine.answer([ask])[0])
 
     async def _zoom(self, request: Request) -> Response:
         body = parse(ZoomBody, await request.body())
-        image = decode_image(self._file(body.image))
+        image = UprightImage.of(decode_image(self._file(body.image)))
         look = ZoomRequest(image=image, **body.model_dump(exclude={"image"}))
         return as_json(self.engine.zoom([look])[0])
 

@@ -15,6 +15,7 @@ import httpx
 from laser_tools.client import WorkerClient
 from laser_tools.errors import LaserError
 from laser_tools.images import decode_image
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest
 from tests.tools.fakes import scene
 
@@ -22,7 +23,7 @@ PATIENCE_S = 60  # a child that hangs is ended
 
 
 def said(client: WorkerClient, question: str) -> str:
-    request = AnswerRequest(image=decode_image(scene()), question=question)
+    request = AnswerRequest(image=UprightImage.of(decode_image(scene())), question=question)
     try:
         once = client.answer([request])[0].answer
         again = asyncio.run(client.aanswer([request]))[0].answer

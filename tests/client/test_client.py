@@ -21,6 +21,7 @@ from laser_tools.client.image_files import ImageFiles
 from laser_tools.engine.base import Engine
 from laser_tools.errors import Cancelled, ModelUnavailable
 from laser_tools.images import decode_image
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, TokenMargin, ZoomRequest
 from laser_tools.wire import REQUEST_ID_HEADER
 from tests.client.conftest import KEY, URL, client_of
@@ -28,12 +29,16 @@ from tests.client.contract_app import ContractWorker
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
 
 
+def seen(data: bytes) -> UprightImage:
+    return UprightImage.of(decode_image(data))
+
+
 def ask(colour: str = "red", box: Box = RED_BOX) -> AnswerRequest:
-    return AnswerRequest(image=decode_image(scene(box, colour)), question="Which colour?")
+    return AnswerRequest(image=seen(scene(box, colour)), question="Which colour?")
 
 
 def look() -> ZoomRequest:
-    return ZoomRequest(image=decode_image(scene()), what="the rectangle", n_regions=2)
+    return ZoomRequest(image=seen(scene()), what="the rectangle", n_regions=2)
 
 
 def test_it_is_an_engine_with_the_engines_results(
@@ -46,7 +51,7 @@ def test_it_is_an_engine_with_the_engines_results(
 
 def test_every_field_of_a_request_arrives(client: WorkerClient, engine: ColourEngine) -> None:
     asked = AnswerRequest(
-        image=decode_image(scene()),
+        image=seen(scene()),
         question='Größe "x"?\n',
         choices=("a", "b"),
         box=RED_BOX,
@@ -57,7 +62,7 @@ def test_every_field_of_a_request_arrives(client: WorkerClient, engine: ColourEn
     client.answer([asked])
     client.zoom([look()])
     assert engine.answered[0].model_dump() == asked.model_dump()
-    assert engine.answered[0].image.tobytes() == asked.image.tobytes()
+    assert engine.answered[0].image == asked.image
     assert engine.zoomed[0].model_dump() == look().model_dump()
 
 
@@ -121,26 +126,27 @@ def test_other_modes_arrive_as_upright_rgb(
     client: WorkerClient, engine: ColourEngine, mode: str
 ) -> None:
     image = decode_image(scene()).convert(mode)
-    client.answer([AnswerRequest(image=image, question="?")])
-    assert engine.answered[0].image.tobytes() == image.convert("RGB").tobytes()
+    client.answer([AnswerRequest(image=UprightImage.of(image), question="?")])
+    assert engine.answered[0].image.pixels.tobytes() == image.convert("RGB").tobytes()
 
 
 def test_files_are_lossless_and_made_once_per_pixels() -> None:
     noise = Image.effect_noise((64, 48), 90).convert("RGB")
-    noise.info["transparency"] = (0, 0, 0)
+    noise.info["icc_profile"] = b"whose"
     files = ImageFiles()
-    file = files.file_of(noise)
-    assert files.file_of(noise.copy()) is file
+    file = files.file_of(UprightImage.of(noise))
+    assert b"iCCP" not in file.content
+    assert files.file_of(UprightImage.of(noise.copy())) is file
     assert decode_image(file.content).tobytes() == noise.tobytes()
     turned = Image.frombytes("RGB", (48, 64), noise.tobytes())
-    assert files.file_of(turned).sha256 != file.sha256
+    assert files.file_of(UprightImage.of(turned)).sha256 != file.sha256
     noise.putpixel((0, 0), (1, 2, 3))
-    assert files.file_of(noise).sha256 != file.sha256
+    assert files.file_of(UprightImage.of(noise)).sha256 != file.sha256
 
 
 def test_files_stay_within_their_budget() -> None:
     files = ImageFiles(budget_bytes=1)
-    image = decode_image(scene())
+    image = seen(scene())
     assert files.file_of(image) is not files.file_of(image)
     assert Image.open(io.BytesIO(files.file_of(image).content)).size == image.size
 
@@ -234,7 +240,7 @@ def test_what_is_too_large_as_png_goes_as_jpeg_that_a_worker_takes() -> None:
     noise = Image.effect_noise((2400, 2400), 200).convert("RGB")
     pixels = np.random.default_rng(0).integers(0, 256, (2400, 2400, 3), dtype=np.uint8)
     for image, kind in ((noise, "image/png"), (Image.fromarray(pixels), "image/jpeg")):
-        file = ImageFiles().file_of(image)
+        file = ImageFiles().file_of(UprightImage.of(image))
         assert file.content_type == kind
         assert decode_image(file.content).size == (2400, 2400)
         assert hashlib.sha256(file.content).hexdigest() == file.sha256

@@ -10,6 +10,7 @@ from PIL import Image
 
 from laser_tools.evaluation.bench import Maps
 from laser_tools.evaluation.benchmarks.base import Item
+from laser_tools.images.upright import UprightImage
 from laser_tools.options import LaserOptions
 from laser_tools.schema import (
     AnswerRequest,
@@ -35,7 +36,7 @@ def items(n: int) -> list[Item]:
 def _item(i: int) -> Item:
     kind = TYPES[i % 2]
     evidence = (TRUE_BOX,) if kind == "reading" else ()
-    image = Image.new("RGB", (SIDE, SIDE))
+    image = UprightImage.of(Image.new("RGB", (SIDE, SIDE)))
     return Item(str(i), lambda: image, f"{kind} {i}?", (f"a{i}",), kind, evidence=evidence)
 
 

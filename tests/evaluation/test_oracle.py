@@ -9,6 +9,7 @@ from laser_tools.engine import LocalEngine
 from laser_tools.evaluation.benchmarks.base import Item
 from laser_tools.evaluation.metrics import evidence_share
 from laser_tools.evaluation.oracle import ask_oracle, best_crop
+from laser_tools.images.upright import UprightImage
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 from tests.evaluation import fakes
@@ -22,7 +23,7 @@ def at(x: int, y: int, side: int = 4) -> Box:
 
 
 def item(*boxes: Box) -> Item:
-    image = Image.new("RGB", (fakes.SIDE, fakes.SIDE))
+    image = UprightImage.of(Image.new("RGB", (fakes.SIDE, fakes.SIDE)))
     return replace(fakes.items(2)[1], image=lambda: image, evidence=boxes)
 
 

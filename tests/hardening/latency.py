@@ -20,6 +20,7 @@ WARM_UP = 3
 def overhead(bench: Bench) -> Figures:
     """Medians of the same questions over HTTP and in this process, taken in turns."""
     from laser_tools.engine.local import LocalEngine
+    from laser_tools.images.upright import UprightImage
     from laser_tools.schema import AnswerRequest
     from laser_tools.worker.backends.threads import leave_a_core
 
@@ -28,7 +29,7 @@ def overhead(bench: Bench) -> Figures:
     questions = distinct(bench.sizes.overhead + WARM_UP, seed=1)
 
     def here(asked: Asked) -> float:
-        image = Image.open(io.BytesIO(asked.data)).convert("RGB")
+        image = UprightImage.of(Image.open(io.BytesIO(asked.data)))
         since_s = time.perf_counter()
         engine.answer([AnswerRequest(image=image, question=asked.question)])
         return time.perf_counter() - since_s

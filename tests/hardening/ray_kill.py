@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from laser_tools.client import WorkerClient
 from laser_tools.errors import LaserError
 from laser_tools.images.decode import decode_image
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest
 from tests.hardening.caller import Caller
 from tests.hardening.latency import upload
@@ -97,7 +98,9 @@ async def _once(caller: Caller, asked: Asked, tally: Tally, stop: asyncio.Event)
 
 
 async def _patiently(client: WorkerClient, asked: Asked, tally: Tally, stop: asyncio.Event) -> None:
-    request = AnswerRequest(image=decode_image(asked.data), question=asked.question)
+    request = AnswerRequest(
+        image=UprightImage.of(decode_image(asked.data)), question=asked.question
+    )
     while not stop.is_set():
         tally.client_requests += 1
         try:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.stages import STAGES as CLOCK_STAGES
@@ -39,7 +40,7 @@ class Staged(Engine):
 
 def ask(question: str, should_stop: ShouldStop = never) -> list[str]:
     staged = Staged()
-    request = AnswerRequest(image=Image.new("RGB", (32, 32)), question=question)
+    request = AnswerRequest(image=UprightImage.of(Image.new("RGB", (32, 32))), question=question)
     FaultyEngine(staged).answer([request], should_stop)
     return staged.asked
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from PIL import Image
 
 from laser_tools.grounding.regions import Region
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods.views import masked, negative_view, positive_view
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
@@ -14,26 +15,26 @@ REGION = Region(
 )
 
 
-def image() -> Image.Image:
+def image() -> UprightImage:
     half = Image.new("RGB", (10, 8), (200, 0, 0))
     half.paste((0, 100, 0), (0, 0, 5, 8))
-    return half
+    return UprightImage.of(half)
 
 
 def test_masked_paints_the_boxes_and_nothing_else() -> None:
-    before, after = image(), masked(image(), REGION, "mean")
+    before, after = image().pixels, masked(image(), REGION, "mean").pixels
     for x in range(10):
         for y in range(8):
             hidden = any(box.x0 <= x < box.x1 and box.y0 <= y < box.y1 for box in REGION.masked)
             expected = (100, 50, 0) if hidden else before.getpixel((x, y))
             assert after.getpixel((x, y)) == expected
-    assert masked(image(), REGION, "zero").getpixel((0, 0)) == (0, 0, 0)
+    assert masked(image(), REGION, "zero").pixels.getpixel((0, 0)) == (0, 0, 0)
 
 
 def test_the_callers_image_is_left_as_it_was() -> None:
     original = image()
     negative_view(original, REGION, LaserOptions(view="image+crop"))
-    assert original.tobytes() == image().tobytes()
+    assert original.pixels.tobytes() == image().pixels.tobytes()
 
 
 def test_the_views_have_the_same_sizes_and_hide_in_every_image() -> None:
@@ -43,4 +44,4 @@ def test_the_views_have_the_same_sizes_and_hide_in_every_image() -> None:
         negative = negative_view(image(), REGION, options)
         assert [one.size for one in positive] == [one.size for one in negative] == sizes
         pairs = zip(positive, negative, strict=True)
-        assert all(one.tobytes() != other.tobytes() for one, other in pairs)
+        assert all(one.pixels.tobytes() != other.pixels.tobytes() for one, other in pairs)

@@ -16,6 +16,8 @@ from PIL import Image
 from laser_tools import cli
 from laser_tools.evaluation.speed import bench
 from laser_tools.evaluation.speed.scene import Scene, generate
+from laser_tools.images.upright import UprightImage
+from laser_tools.schema import Box
 from laser_tools.vlm.model import VLM
 from tests.oracle import naive_laser as naive
 from tests.oracle import naive_peers as peers
@@ -32,7 +34,10 @@ def naive_laser(scene: Scene) -> int:
     """
     seen = naive.look(*_asked(scene), scene.cells, scene.map_box, scene.options)
     with naive.eager(scene.vlm):
-        tokens = [generate(scene, view) for view in (seen.positive, seen.negative)]
+        tokens = [
+            generate(scene, [UprightImage.of(image) for image in view])
+            for view in (seen.positive, seen.negative)
+        ]
     return max(tokens)
 
 
@@ -42,13 +47,14 @@ def vicrop(scene: Scene) -> int:
     share = LAYER_SHARE.get(scene.vlm.model.config.model_type, OTHER_LAYER_SHARE)
     asked = peers.Asked(*_asked(scene), scene.cells, scene.map_box)
     heat = peers.relative(asked, min(round(share * n_layers), n_layers - 1))
-    crop = scene.image.crop(peers.window(asked, heat, WINDOW_PX))
+    x0, y0, x1, y1 = peers.window(asked, heat, WINDOW_PX)
+    crop = scene.image.crop(Box(x0=x0, y0=y0, x1=x1, y1=y1))
     with naive.eager(scene.vlm):
         return generate(scene, [scene.image, crop])
 
 
 def _asked(scene: Scene) -> tuple[VLM, Image.Image, str]:
-    return scene.vlm, scene.image, scene.question
+    return scene.vlm, scene.image.pixels, scene.question
 
 
 ARMS = {

@@ -58,7 +58,7 @@ def check(model: Callable[[], VLM], view: View, box_rule: BoxRule) -> None:
         encoded = encode(vlm, [Prompt((image,), question)])
         n_visual = len(visual_positions(vlm, encoded)[0])
         cells = token_layout(vlm, encoded, 0, n_visual).tokens  # tests/vlm/test_families.py
-        slow = naive.laser(vlm, image, question, cells, seen.map_box, options, N_TOKENS)
+        slow = naive.laser(vlm, image.pixels, question, cells, seen.map_box, options, N_TOKENS)
         torch.testing.assert_close(
             seen.query.flatten(2), slow.seen.query, atol=1e-4, rtol=0, check_dtype=False
         )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from PIL import Image
 
 from laser_tools.engine import LocalEngine
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods import carve, vicrop
 from laser_tools.options import LaserOptions, PromptOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, MethodName
@@ -48,10 +48,10 @@ CASES = (
 MODELS = pytest.mark.parametrize("case", CASES, ids=lambda case: case.model.__name__)
 
 
-def asked_of(vlm: VLM, image: Image.Image, question: str) -> naive.Asked:
+def asked_of(vlm: VLM, image: UprightImage, question: str) -> naive.Asked:
     encoded = encode(vlm, [Prompt((image,), question)])
     layout = token_layout(vlm, encoded, 0, len(visual_positions(vlm, encoded)[0]))
-    return naive.Asked(vlm, image, question, layout.tokens, layout.box)
+    return naive.Asked(vlm, image.pixels, question, layout.tokens, layout.box)
 
 
 def both(

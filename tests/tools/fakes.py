@@ -54,10 +54,10 @@ class ColourEngine(Engine):
 
     def answered_with(self, request: AnswerRequest) -> GroundedAnswer:
         """The answer; raises what an engine may."""
-        box = find(request.image)
+        box = find(request.image.pixels)
         margin = TokenMargin(token="red", probability=0.9, margin=3.5, vat_margin=1.25)
         return GroundedAnswer(
-            answer=colour_at(request.image, box),
+            answer=colour_at(request.image.pixels, box),
             confidence=self.confidence,
             route="verify",
             method="laser",
@@ -98,7 +98,7 @@ def _span(centre: int, length: int) -> tuple[int, int]:
 
 
 def _zoom(request: ZoomRequest) -> ZoomResult:
-    box, size = find(request.image), request.image.size
+    box, size = find(request.image.pixels), request.image.size
     return ZoomResult(
         model="fake",
         image_size=size,

@@ -98,10 +98,13 @@ def test_a_crop_of_a_crop_is_reported_in_pixels_of_the_original(toolkit: LaserTo
 def test_the_engine_gets_the_pixels_of_the_crop(
     toolkit: LaserToolkit, engine: ColourEngine
 ) -> None:
-    crop = toolkit.images.add_crop("img_1", Box(x0=500, y0=50, x1=700, y1=250))
+    box = Box(x0=500, y0=50, x1=700, y1=250)
+    crop = toolkit.images.add_crop("img_1", box)
     call(toolkit, "grounded_vqa", {"image": crop, "question": "Colour?"})
     whole = toolkit.images.get("img_1").image
-    assert engine.answered[0].image.tobytes() == whole.crop((500, 50, 700, 250)).tobytes()
+    assert engine.answered[0].image == whole.crop(box)
+    asked = engine.answered[0].image.pixels
+    assert asked.tobytes() == whole.pixels.crop(box.as_tuple()).tobytes()
 
 
 def test_artifact_survives_a_checkpoint_and_holds_no_pixels(toolkit: LaserToolkit) -> None:

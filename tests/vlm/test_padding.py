@@ -12,6 +12,7 @@ from transformers import BaseImageProcessor, CLIPImageProcessorPil, LlavaImagePr
 
 from laser_tools.doctor.probes import embedded, texture
 from laser_tools.grounding.regions import covered_cells, region_of_box
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods.views import positive_view
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
@@ -31,7 +32,7 @@ def pixels(rules: BaseImageProcessor, image: Image.Image) -> Tensor:
     return found
 
 
-def changes(before: tuple[Image.Image, ...], after: tuple[Image.Image, ...]) -> Tensor:
+def changes(before: tuple[UprightImage, ...], after: tuple[UprightImage, ...]) -> Tensor:
     """By how much each visual token (N,) of these images differs."""
     vlm = toy_llava()
     one, other = (embedded(vlm, encode(vlm, [Prompt(x, "where?")])) for x in (before, after))
@@ -44,15 +45,15 @@ def layout_of(size: tuple[int, int]) -> TokenLayout:
     return token_layout(vlm, encode(vlm, [Prompt((picture(*size),), "where?")]), 0, 36)
 
 
-def with_thing(image: Image.Image, box: Box) -> Image.Image:
-    changed = image.copy()
+def with_thing(image: UprightImage, box: Box) -> UprightImage:
+    changed = image.pixels
     changed.paste((255, 0, 255), box.as_tuple())
-    return changed
+    return UprightImage.of(changed)
 
 
 @pytest.mark.parametrize("size", [(300, 200), (201, 300), (90, 90)])
 def test_an_image_is_padded_as_transformers_own_llava_processor_pads(size: tuple[int, int]) -> None:
-    image = picture(*size)
+    image = picture(*size).pixels
     ours = pixels(uncropped(CLIPImageProcessorPil(**SIZES)), image)
     theirs = pixels(LlavaImageProcessorPil(**SIZES, do_pad=True), image)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)

@@ -14,6 +14,7 @@ from laser_tools.errors import Cancelled
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.grounding.regions import Region
 from laser_tools.grounding.vat import VATFusion
+from laser_tools.images.upright import UprightImage
 from laser_tools.methods.masking import blind_to
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
@@ -145,7 +146,8 @@ def test_an_image_is_prefilled_once(
     read(call, [PROMPTS[3]])  # its first image is held, its second is not
     assert len(seen) == 2
     later = ModelCall(vlm)
-    read(later, [PROMPTS[1], Prompt((IMAGE.copy(),), "is it red?")])  # pixels, not identity
+    twin = UprightImage.of(IMAGE.pixels)  # pixels count, not objects
+    read(later, [PROMPTS[1], Prompt((twin,), "is it red?")])
     assert len(seen) == 2
     assert later.hits(IMAGE) == 1
     assert call.hits(IMAGE) == 0
@@ -237,7 +239,7 @@ def test_hidden_keys_are_those_of_the_evidence_in_both_images(toy: Callable[[], 
     """Only the negative row loses them, only behind the images, and no position moves."""
     vlm, options = fresh(toy()), LaserOptions(view="image+crop")
     crop = Box(x0=100, y0=40, x1=240, y1=180)
-    prompt = Prompt((IMAGE, IMAGE.crop(crop.as_tuple())), "where is the star?")
+    prompt = Prompt((IMAGE, IMAGE.crop(crop)), "where is the star?")
     region = Region(evidence=(), crop=crop, masked=(Box(x0=140, y0=80, x1=200, y1=140),))
     both = read(ModelCall(vlm), [prompt] * 2)
     blind = read_blind(vlm, [prompt], [region], options)
@@ -345,8 +347,9 @@ def test_some_rows_of_a_batch_may_be_gone_on_from(toy: Callable[[], VLM]) -> Non
 def test_hidden_keys_are_hidden_in_the_overview_too(toy: Callable[[], VLM]) -> None:
     """A tiled image is there twice; each copy loses the same share of its tokens, or about."""
     vlm, options = fresh(toy()), LaserOptions(view="crop")
-    size = Box(x0=0, y0=0, x1=IMAGE.width, y1=IMAGE.height)
-    left_half = size.model_copy(update={"x1": IMAGE.width // 2})
+    width, height = IMAGE.size
+    size = Box(x0=0, y0=0, x1=width, y1=height)
+    left_half = size.model_copy(update={"x1": width // 2})
     region = Region(evidence=(), crop=size, masked=(left_half,))
     prompts = [Prompt((IMAGE,), "where?")]
     encoded = read(ModelCall(vlm), prompts).encoded

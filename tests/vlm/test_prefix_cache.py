@@ -6,7 +6,7 @@ from laser_tools.vlm.prefix_cache import Key, PrefixCache, Segment
 
 
 def key(name: str) -> Key:
-    return (((1, 2), name.encode()),)
+    return (((1, 2), name),)
 
 
 def segment(n_tokens: int) -> Segment:

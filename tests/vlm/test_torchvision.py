@@ -26,7 +26,7 @@ def install_misfit(folder: Path) -> None:
 
 def test_it_is_named_by_every_command_that_runs_a_model(tmp_path: Path) -> None:
     install_misfit(tmp_path)
-    picture().save(tmp_path / "scene.png")
+    picture().pixels.save(tmp_path / "scene.png")
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         cwd=tmp_path,

@@ -49,7 +49,7 @@ def _served(request: Request, should_stop: ShouldStop) -> Result:
 
 
 def fingerprint(request: Request) -> str:
-    return hashlib.sha256(request.image.tobytes()).hexdigest()
+    return hashlib.sha256(request.image.pixels.tobytes()).hexdigest()
 
 
 def load(settings: WorkerSettings) -> Engine:

@@ -20,6 +20,7 @@ from laser_tools.errors import (
     LaserError,
     ModelUnavailable,
 )
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never, within
 from laser_tools.worker.isolated.child import Load
@@ -50,7 +51,7 @@ def engine() -> Iterator[ProcessEngine]:
 
 
 def request(word: str) -> AnswerRequest:
-    return AnswerRequest(image=Image.linear_gradient("L").convert("RGB"), question=word)
+    return AnswerRequest(image=UprightImage.of(Image.linear_gradient("L")), question=word)
 
 
 def said(engine: ProcessEngine, *words: str, should_stop: ShouldStop = never) -> list[str]:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from laser_tools.engine import LocalEngine
 from laser_tools.evaluation.same_answer import differences
+from laser_tools.images.upright import UprightImage
 from laser_tools.pico.items import draw_items
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.worker.backends.local import load_engine
@@ -28,7 +29,9 @@ async def test_answers_over_http_are_those_in_process() -> None:
             assert (first.status_code, first.json()["error"]["code"]) == (404, "image_not_found")
             await home.upload(data)
             over = await home.client.post("/v1/answer", json=body)
-            here = engine.answer([AnswerRequest(image=item.image, question=item.question)])[0]
+            here = engine.answer(
+                [AnswerRequest(image=UprightImage.of(item.image), question=item.question)]
+            )[0]
             answer = GroundedAnswer.model_validate_json(over.content)
             assert differences(answer, here) == []
             assert answer.prefix_hits == here.prefix_hits
@@ -36,7 +39,7 @@ async def test_answers_over_http_are_those_in_process() -> None:
             assert list(over.json()) == list(GroundedAnswer.model_fields)
             look = {"image": sha256(data), "what": "circle"}
             over = await home.client.post("/v1/zoom", json=look)
-            found = engine.zoom([ZoomRequest(image=item.image, what="circle")])[0]
+            found = engine.zoom([ZoomRequest(image=UprightImage.of(item.image), what="circle")])[0]
             assert differences(ZoomResult.model_validate_json(over.content), found) == []
         outside = {**body, "box": {"x0": 0, "y0": 0, "x1": 99_999, "y1": 9}}
         refused = await home.client.post("/v1/answer", json=outside)

@@ -21,6 +21,7 @@ from laser_tools.client import WorkerClient
 from laser_tools.engine import LocalEngine
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.images import decode_image
+from laser_tools.images.upright import UprightImage
 from laser_tools.pico import SCENE
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from tests.worker.harness import ALICE, png, sha256
@@ -119,7 +120,9 @@ def test_answers_equal_those_in_process(cluster: Cluster) -> None:
     for question in QUESTIONS:
         reply = cluster.ask(data, question)
         assert reply.status_code == 200, reply.text
-        here = engine.answer([AnswerRequest(image=decode_image(data), question=question)])[0]
+        here = engine.answer(
+            [AnswerRequest(image=UprightImage.of(decode_image(data)), question=question)]
+        )[0]
         assert differences(GroundedAnswer.model_validate_json(reply.content), here) == []
 
 
@@ -182,5 +185,5 @@ def test_a_replica_is_killed(cluster: Cluster) -> None:
 
 def ask_patiently(cluster: Cluster, data: bytes) -> str:
     with WorkerClient(cluster.url, ALICE) as client:
-        request = AnswerRequest(image=decode_image(data), question="long")
+        request = AnswerRequest(image=UprightImage.of(decode_image(data)), question="long")
         return client.answer([request])[0].answer

@@ -35,10 +35,11 @@ from laser_tools.errors import (
     QuotaExceeded,
     TooLarge,
 )
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest
 from laser_tools.worker.backends.refusal import Refusal
 from laser_tools.worker.http.refusals import Draining, headers_of
-from laser_tools.worker.ray.affinity import image_key, preferred
+from laser_tools.worker.ray.affinity import preferred
 from laser_tools.worker.ray.app import build
 from laser_tools.worker.ray.backend import RayBackend
 from laser_tools.worker.ray.images import SharedImages
@@ -51,7 +52,13 @@ from tests.worker.harness import ALICE, CANARY, ScriptedEngine
 
 yaml: Any = pytest.importorskip("yaml")  # without its types
 ROOT = Path(__file__).parents[2]
-REQUEST = AnswerRequest(image=Image.new("RGB", (64, 48)), question="what?")
+
+
+def plain(colour: tuple[int, int, int] = (0, 0, 0)) -> UprightImage:
+    return UprightImage.of(Image.new("RGB", (64, 48), colour))
+
+
+REQUEST = AnswerRequest(image=plain(), question="what?")
 TASK_ERROR: Any = RayTaskError  # which has no types
 NUMBERS = QueueNumbers(queue_depth=1, in_flight=2, batch_sizes=(3,), waits_s=(0.5,))
 
@@ -85,10 +92,10 @@ class Handle:
         self.keys: list[str] = []
         self.responses: list[Response] = []
         self.sent: list[tuple[object, ...]] = []
-        self.images: list[Image.Image] = []
+        self.images: list[UprightImage] = []
         self.ready = self
 
-    def put(self, image: Image.Image) -> str:
+    def put(self, image: UprightImage) -> str:
         """Ray's object store."""
         self.images.append(image)
         return f"ref {len(self.images)}"
@@ -188,12 +195,20 @@ async def test_numbers_are_those_of_all_replicas() -> None:
 
 async def test_an_image_is_sent_once_for_all_questions() -> None:
     running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
-    other = Image.new("RGB", (64, 48))  # of equal pixels, and yet another one
-    for image in (REQUEST.image, REQUEST.image, other, REQUEST.image):
-        changed = {"image": image, "cache_salt": "key 1"}
-        await running.serve(REQUEST.model_copy(update=changed), 5.0)
-    assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
-    assert handle.sent[1][1:] == ({**REQUEST.model_dump(), "cache_salt": "key 1"}, 5.0)
+    for image in (plain(), plain(), plain((1, 0, 0)), plain()):
+        await running.serve(REQUEST.model_copy(update={"image": image}), 5.0)
+    assert [args[1] for args in handle.sent[1:]] == ["ref 1", "ref 1", "ref 2", "ref 1"]
+    assert handle.sent[1] == (AnswerRequest, "ref 1", REQUEST.model_dump(), 5.0)
+
+
+async def test_an_image_is_sent_for_each_salt_and_carries_it() -> None:
+    """Else the second key would see by the time that the first has asked about it."""
+    running, handle = await backend(Reply(answered(REQUEST), "a", NUMBERS))
+    for salt in ("key 0", "key 1", "key 0"):
+        await running.serve(REQUEST.model_copy(update={"cache_salt": salt}), 5.0)
+    assert [args[1] for args in handle.sent[1:]] == ["ref 1", "ref 2", "ref 1"]
+    assert handle.images == [REQUEST.image.salted("key 0"), REQUEST.image.salted("key 1")]
+    assert len(set(handle.keys)) == 1  # all keys' questions about it go to one replica
 
 
 async def test_an_image_that_may_be_lost_is_sent_again() -> None:
@@ -202,13 +217,13 @@ async def test_an_image_that_may_be_lost_is_sent_again() -> None:
         await running.serve(REQUEST, 5.0)
     handle.end = Reply(answered(REQUEST), "a", NUMBERS)
     await running.serve(REQUEST, 5.0)
-    assert [args[0] for args in handle.sent[1:]] == ["ref 1", "ref 2"]
+    assert [args[1] for args in handle.sent[1:]] == ["ref 1", "ref 2"]
 
 
 async def test_shared_images_have_a_budget() -> None:
     handle = Handle(None)
     shared = SharedImages(handle.put, budget_bytes=3 * 3 * 64 * 48)
-    images = [Image.new("RGB", (64, 48)) for _ in range(4)]
+    images = [plain((n, 0, 0)) for n in range(4)]
     for image in images[:3]:
         await shared.ref(image)
     assert await shared.ref(images[0]) == "ref 1"
@@ -245,17 +260,12 @@ async def test_a_replica_keeps_errors_apart_and_says_when_it_is_lost() -> None:
 
 
 def test_images_are_spread_and_a_lost_replica_moves_its_own_only() -> None:
-    keys = [image_key(Image.new("RGB", (64, 48), (i, 0, 0))) for i in range(200)]
+    keys = [plain((n, 0, 0)).sha256 for n in range(200)]
     names = ["a", "b", "c", "d"]
     first = [preferred(key, names)[0] for key in keys]
     assert min(Counter(first).values()) > 25
     left = [preferred(key, names[:3])[0] for key in keys]
     assert all(now == was for now, was in zip(left, first, strict=True) if was != "d")
-
-
-def test_an_images_key_is_its_pixels() -> None:
-    red = Image.new("RGB", (64, 48), "red")
-    assert image_key(red) == image_key(red.copy()) != image_key(Image.new("RGB", (48, 64), "red"))
 
 
 @pytest.mark.parametrize(

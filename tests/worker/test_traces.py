@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from laser_tools.engine import LocalEngine
+from laser_tools.images.upright import UprightImage
 from laser_tools.pico.items import draw_items
 from laser_tools.schema import AnswerRequest
 from laser_tools.worker.backends.local import load_engine
@@ -50,7 +51,7 @@ def test_two_keys_in_one_batch_share_no_prefix() -> None:
     item = next(draw_items("validation", 1, 0))
     engine = LocalEngine.from_pretrained("pico")
     asked = [
-        AnswerRequest(image=item.image.copy(), question=item.question, cache_salt=salt)
+        AnswerRequest(image=UprightImage.of(item.image), question=item.question, cache_salt=salt)
         for salt in ("key 0", "key 1")
     ]
     assert [one.prefix_hits for one in engine.answer(asked)] == [0, 0]

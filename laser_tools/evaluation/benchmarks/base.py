@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from PIL import Image
-
 from laser_tools.evaluation.metrics import is_right
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import Box, GroundedAnswer
 
 Score = Callable[["Item", GroundedAnswer], float]
@@ -23,7 +22,7 @@ class Item:
     """
 
     id: str
-    image: Callable[[], Image.Image]  # draws or decodes it, upright RGB
+    image: Callable[[], UprightImage]  # draws or decodes it
     question: str
     references: tuple[str, ...]  # accepted answers, or those of several annotators
     group: str  # what the table has a row for, such as a question type

@@ -15,7 +15,6 @@ from statistics import median
 from typing import TypeVar
 
 import torch
-from PIL import Image
 
 from laser_tools.doctor.probes import QUESTION, texture
 from laser_tools.engine.local import LocalEngine
@@ -30,6 +29,7 @@ from laser_tools.evaluation.speed.report import (
     size_report,
 )
 from laser_tools.evaluation.speed.scene import Scene, plain, scene
+from laser_tools.images.upright import UprightImage
 from laser_tools.options import LaserOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.memory_errors import is_out_of_memory
@@ -68,7 +68,7 @@ class Setup:
     repeats: int = 5
     max_new_tokens: int = 16
     options: LaserOptions = field(default_factory=LaserOptions)
-    questions: Sequence[tuple[Image.Image, str]] = ()
+    questions: Sequence[tuple[UprightImage, str]] = ()
     max_seconds: float = inf  # of one call; arms that would take longer are left out
 
 
@@ -220,13 +220,14 @@ def _mean_ratio(vlm: VLM, setup: Setup) -> float | None:
 def by_batch(vlm: VLM, setup: Setup) -> dict[str, BatchReport]:
     """n different images, one by one and in one call, by n; n that do not fit are left out."""
     bare = replace(vlm, prefix_cache_bytes=0)
-    side = _sized(bare, setup.visual_tokens[0], setup).image.width
+    side = _sized(bare, setup.visual_tokens[0], setup).image.size[0]
     measured = {n: _fitting(partial(_batch, bare, n, side, setup)) for n in setup.batches}
     return {str(n): one for n, one in measured.items() if one is not None}
 
 
 def _batch(vlm: VLM, n: int, side: int, setup: Setup) -> BatchReport:
-    images = [texture((side, side)).rotate(i * 360 / n) for i in range(n)]
+    first = texture((side, side)).pixels
+    images = [UprightImage.of(first.rotate(i * 360 / n)) for i in range(n)]
     requests = [_request(image, QUESTION, setup.max_new_tokens) for image in images]
     spent: Mapping[int, list[float]] = {1: [], n: []}
     for _ in range(setup.repeats + 1):
@@ -263,7 +264,7 @@ def _ask(
 
 
 def _request(
-    image: Image.Image, question: str, max_new_tokens: int, *, plainly: bool = False
+    image: UprightImage, question: str, max_new_tokens: int, *, plainly: bool = False
 ) -> AnswerRequest:
     return AnswerRequest(
         image=image,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from laser_tools.images.upright import UprightImage
 from laser_tools.options import LaserOptions
 from laser_tools.schema import Box
 from laser_tools.vlm.model import VLM
@@ -20,7 +20,7 @@ class Scene:
     """One question about one image, and where the image's visual tokens lie."""
 
     vlm: VLM
-    image: Image.Image
+    image: UprightImage
     question: str
     options: LaserOptions
     max_new_tokens: int
@@ -33,7 +33,7 @@ class Scene:
 
 
 def scene(
-    vlm: VLM, image: Image.Image, question: str, options: LaserOptions, max_new_tokens: int
+    vlm: VLM, image: UprightImage, question: str, options: LaserOptions, max_new_tokens: int
 ) -> Scene:
     """Raises ModelUnavailable if the visual tokens are not where the family's rules say."""
     encoded = encode(vlm, [Prompt((image,), question)])
@@ -46,7 +46,7 @@ def plain(scene: Scene) -> int:
     return generate(scene, [scene.image])
 
 
-def generate(scene: Scene, images: Sequence[Image.Image]) -> int:
+def generate(scene: Scene, images: Sequence[UprightImage]) -> int:
     """Greedy tokens until the model stops, or `max_new_tokens` of them."""
     inputs = encode(scene.vlm, [Prompt(tuple(images), scene.question)]).inputs
     with torch.no_grad():

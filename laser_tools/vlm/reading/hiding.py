@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from laser_tools.grounding.regions import covered_cells
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import Box
 from laser_tools.vlm.layouts import ImageTokens
 from laser_tools.vlm.model import VLM
@@ -23,7 +23,7 @@ def hidden_tokens(vlm: VLM, prompt: Prompt, tokenised: TokenisedPrompt, hide: Hi
 
 def _hidden_in(
     vlm: VLM,
-    image: Image.Image,
+    image: UprightImage,
     part: ImagePart,
     corner: tuple[int, int],
     boxes: tuple[Box, ...],
@@ -39,6 +39,7 @@ def _hidden_in(
     hidden[layout.tokens] = covered_cells(boxes, (h, w), frame)
     if layout.overview is not None:
         h, w = layout.overview.shape
-        whole = Box(x0=dx, y0=dy, x1=image.width + dx, y1=image.height + dy)
+        width, height = image.size
+        whole = Box(x0=dx, y0=dy, x1=width + dx, y1=height + dy)
         hidden[layout.overview] |= covered_cells(boxes, (h, w), whole)
     return hidden

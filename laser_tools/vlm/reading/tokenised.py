@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from laser_tools.errors import ModelUnavailable
+from laser_tools.images.upright import UprightImage
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prefix_cache import Key
@@ -68,7 +68,7 @@ class PromptBatch:
     prompts: tuple[Prompt, ...]
     texts: tuple[str, ...]
     tokenised: tuple[TokenisedPrompt, ...]
-    pixels: dict[bytes, Inputs]  # by the image's digest
+    pixels: dict[str, Inputs]  # by the image's sha256
 
     def pixel_inputs(self, key: Key) -> dict[str, Tensor]:
         """What the model is given beside the tokens of the last image of `key`."""
@@ -78,7 +78,7 @@ class PromptBatch:
 def tokenised(call: ModelCall, prompts: Sequence[Prompt]) -> PromptBatch:
     """The prompts, each placeholder expanded to its image's tokens; no pass is made."""
     safe, texts = rendered(call.vlm, prompts)
-    pixels: dict[bytes, Inputs] = {}
+    pixels: dict[str, Inputs] = {}
     pairs = zip(safe, texts, strict=True)
     rows = tuple(_row(call, prompt, text, pixels) for prompt, text in pairs)
     return PromptBatch(safe, texts, rows, pixels)
@@ -91,15 +91,11 @@ def joined(images: Sequence[Inputs]) -> dict[str, Tensor]:
     return {name: _batched([image[name] for image in images]) for name in images[0]}
 
 
-def _row(
-    call: ModelCall, prompt: Prompt, text: str, pixels: dict[bytes, Inputs]
-) -> TokenisedPrompt:
+def _row(call: ModelCall, prompt: Prompt, text: str, pixels: dict[str, Inputs]) -> TokenisedPrompt:
     vlm = call.vlm
     *before, tail = _split(vlm, token_ids(vlm, text), len(prompt.images))
-    digests = [call.digest(image) for image in prompt.images]
-    keys = accumulate(
-        (((tuple(ids), digest),) for ids, digest in zip(before, digests, strict=True)),
-    )
+    pairs = zip(before, prompt.images, strict=True)
+    keys = accumulate(((tuple(ids), image.sha256),) for ids, image in pairs)
     images = tuple(
         _image_part(call, key, image, pixels)
         for key, image in zip(keys, prompt.images, strict=True)
@@ -124,24 +120,24 @@ def _split(vlm: VLM, ids: Sequence[int], n_images: int) -> list[list[int]]:
 
 
 def _image_part(
-    call: ModelCall, key: Key, image: Image.Image, pixels: dict[bytes, Inputs]
+    call: ModelCall, key: Key, image: UprightImage, pixels: dict[str, Inputs]
 ) -> ImagePart:
     """The image's part of a prompt; the processor is asked about images that nobody holds."""
     segment = call.get(key)
     if segment is not None:
         return ImagePart(key, segment.input_ids, segment.image_inputs)
-    text, digest = key[-1]
-    if digest not in pixels:
-        pixels[digest] = _processed(call.vlm, image)
-    inputs = pixels[digest]
+    text, sha256 = key[-1]
+    if sha256 not in pixels:
+        pixels[sha256] = _processed(call.vlm, image)
+    inputs = pixels[sha256]
     input_ids = torch.cat([_ids(call.vlm, text), inputs["input_ids"][0]])
     return ImagePart(key, input_ids, _facts(inputs))
 
 
-def _processed(vlm: VLM, image: Image.Image) -> Inputs:
+def _processed(vlm: VLM, image: UprightImage) -> Inputs:
     """The image alone, as the processor sees it: its tokens (1, n) and its pixels."""
     inputs = vlm.processor(
-        images=[image],
+        images=[image.pixels],
         text=[vlm.processor.image_token],
         add_special_tokens=False,
         return_tensors="pt",

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from laser_tools.engine.base import Result
 from laser_tools.errors import LaserError, ModelUnavailable
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.worker.backends.base import Backend
 from laser_tools.worker.http.record import log_event
@@ -92,7 +93,7 @@ def _sound(answer: Result, size: tuple[int, int]) -> bool:
     return answer.image_size == size and not any(math.isnan(number) for number in numbers)
 
 
-def _picture() -> Image.Image:
+def _picture() -> UprightImage:
     image = Image.new("RGB", (320, 240), "white")
     ImageDraw.Draw(image).rectangle((110, 70, 209, 169), fill="red")
-    return image
+    return UprightImage.of(image)

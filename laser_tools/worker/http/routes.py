@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from laser_tools.errors import DeadlineExceeded, InvalidRequest
-from laser_tools.images.store import clamp
+from laser_tools.images.box import clamp
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.wire import (
     ANSWER_PATH,
@@ -74,7 +74,7 @@ async def put_image(
         await worker.codec.checked(data, sha256)
         known = worker.images.holds(key, sha256)
         if not known:
-            worker.images.put(key, sha256, await worker.codec.decoded(key, data))
+            worker.images.put(key, await worker.codec.decoded(key, data, sha256))
     info = ImageInfo(image=sha256, size=worker.images.get(key, sha256).size)
     return _json(info.model_dump_json(), 200 if known else 201)
 

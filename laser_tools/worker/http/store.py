@@ -7,11 +7,10 @@ import hashlib
 import io
 from collections import Counter, OrderedDict, defaultdict
 
-from PIL import Image
-
 from laser_tools.errors import UnknownImage
+from laser_tools.images.box import Box
 from laser_tools.images.decode import ImageLimits, decode_image, held_bytes
-from laser_tools.schema import Box
+from laser_tools.images.upright import UprightImage
 from laser_tools.worker.http.fair_pool import FairPool
 from laser_tools.worker.http.refusals import HashMismatch
 
@@ -20,7 +19,7 @@ MAX_DECODES_OF_A_KEY = 2
 
 
 class KeyedImages:
-    """Upright RGB images. What one key has put there no other key can see.
+    """Images by the hash of their file. What one key has put there no other key can see.
 
     A key's images take at most `budget_bytes` of memory; past it the least recently used go.
     To be called from the event loop only.
@@ -28,20 +27,20 @@ class KeyedImages:
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
-        self._images: defaultdict[int, OrderedDict[str, Image.Image]] = defaultdict(OrderedDict)
+        self._images: defaultdict[int, OrderedDict[str, UprightImage]] = defaultdict(OrderedDict)
         self._held_bytes: Counter[int] = Counter()  # by key
 
-    def put(self, key: int, sha256: str, image: Image.Image) -> None:
-        if self.holds(key, sha256):  # a twin was quicker
+    def put(self, key: int, image: UprightImage) -> None:
+        if self.holds(key, image.sha256):  # a twin was quicker
             return
         held = self._images[key]
-        held[sha256] = image
-        self._held_bytes[key] += held_bytes(image)
+        held[image.sha256] = image
+        self._held_bytes[key] += held_bytes(image.pixels)
         while len(held) > 1 and self._held_bytes[key] > self._budget_bytes:
             _, oldest = held.popitem(last=False)
-            self._held_bytes[key] -= held_bytes(oldest)
+            self._held_bytes[key] -= held_bytes(oldest.pixels)
 
-    def get(self, key: int, sha256: str) -> Image.Image:
+    def get(self, key: int, sha256: str) -> UprightImage:
         """Raises UnknownImage, also for an image that only others hold."""
         held = self._images[key]
         if sha256 not in held:
@@ -68,11 +67,12 @@ class Codec:
         """Raises HashMismatch. Takes milliseconds, and waits for no decoding."""
         await asyncio.to_thread(_check_hash, data, sha256)
 
-    async def decoded(self, key: int, data: bytes) -> Image.Image:
-        """Raises ImageRejected."""
-        return await self._pool.run(key, decode_image, data, self._limits)
+    async def decoded(self, key: int, data: bytes, sha256: str) -> UprightImage:
+        """The image in a file of that hash, which is the image's too. Raises ImageRejected."""
+        pixels = await self._pool.run(key, decode_image, data, self._limits)
+        return UprightImage(pixels, sha256)
 
-    async def png(self, key: int, image: Image.Image, box: Box | None) -> bytes:
+    async def png(self, key: int, image: UprightImage, box: Box | None) -> bytes:
         return await self._pool.run(key, _png, image, box)
 
     def close(self) -> None:
@@ -84,8 +84,9 @@ def _check_hash(data: bytes, sha256: str) -> None:
         raise HashMismatch
 
 
-def _png(image: Image.Image, box: Box | None) -> bytes:
+def _png(image: UprightImage, box: Box | None) -> bytes:
     """Re-encoded from the pixels, so that nothing else of the sender's file goes out."""
     buffer = io.BytesIO()
-    (image.crop(box.as_tuple()) if box else image).save(buffer, "PNG", compress_level=1)
+    part = image.crop(box) if box else image
+    part.pixels.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from PIL import Image
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
-
-SAMPLE_PX = 64
 
 
 class ImageRouter(RequestRouter):
     """Ray asks it for replicas in order of preference, and takes the first that has room.
 
-    The image's key travels as the call's `multiplexed_model_id`.
+    The image's `sha256` travels as the call's `multiplexed_model_id`.
     """
 
     async def choose_replicas(
@@ -38,16 +35,6 @@ class ImageRouter(RequestRouter):
 def preferred(key: str, replicas: list[str]) -> list[str]:
     """The replicas in the order in which they are to be tried for an image."""
     return sorted(replicas, key=lambda name: (_score(key, name), name), reverse=True)
-
-
-def image_key(image: Image.Image) -> str:
-    """Equal for equal images, and for different ones nearly always different.
-
-    Of a few thousand pixels, as hashing 40 million would cost more than it may save. Where two
-    images share a key they share a replica, no more.
-    """
-    sample = image.resize((SAMPLE_PX, SAMPLE_PX), Image.Resampling.NEAREST)
-    return blake2b(sample.tobytes(), digest_size=12, key=repr(image.size).encode()).hexdigest()
 
 
 def _score(key: str, replica: str) -> bytes:

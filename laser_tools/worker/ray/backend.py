@@ -15,10 +15,10 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from laser_tools.engine.base import Request, Result
 from laser_tools.engine.queue import QueueNumbers
 from laser_tools.errors import Busy, LaserError, ModelUnavailable
+from laser_tools.images.upright import UprightImage
 from laser_tools.worker.backends.waiting import Waiting
 from laser_tools.worker.backends.watch import lost
 from laser_tools.worker.http.refusals import Internal
-from laser_tools.worker.ray.affinity import image_key
 from laser_tools.worker.ray.images import SharedImages
 from laser_tools.worker.ray.reply import Reply
 
@@ -64,7 +64,7 @@ class RayBackend:
         try:
             reply = await self._waiting.result(call, deadline_s)
         except LaserError:  # perhaps because Ray has lost the image
-            self._images.forget(request.image)
+            self._images.forget(_salted(request))
             raise
         self._told[reply.replica] = (monotonic(), reply.numbers)
         return reply.result()
@@ -96,10 +96,15 @@ class RayBackend:
         self._waiting.abandon()
 
     async def _reply(self, handle: Handle, request: Request, deadline_s: float) -> Reply:
-        image = await self._images.ref(request.image)
-        routed = handle.options(multiplexed_model_id=image_key(request.image))
-        asked = {**request.model_dump(), "cache_salt": request.cache_salt}
-        return await _replied(routed.serve.remote(type(request), image, asked, deadline_s))
+        image = await self._images.ref(_salted(request))
+        routed = handle.options(multiplexed_model_id=request.image.sha256)
+        sent = routed.serve.remote(type(request), image, request.model_dump(), deadline_s)
+        return await _replied(sent)
+
+
+def _salted(request: Request) -> UprightImage:
+    """The image as the replicas know it: its identity stands for the request's salt."""
+    return request.image.salted(request.cache_salt)
 
 
 async def _replied(response: Any) -> Reply:  # noqa: ANN401 (ray.serve's DeploymentResponse)

@@ -8,46 +8,45 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from PIL import Image
+
+from laser_tools.images.upright import UprightImage
 
 Ref = Any  # ray.ObjectRef; replicas on one node read one copy
 BUDGET_BYTES = 256 * 2**20  # of pixels; past what the store may hold, Ray writes to its disk
 
 
 class SharedImages:
-    """References to the images asked about last. To be used in one event loop.
-
-    By object, not by content: whoever asks twice about an image asks about the one that the worker
-    holds. It is kept here as long as its reference, or another one could take its id.
-    """
+    """References to the images asked about last. To be used in one event loop."""
 
     def __init__(
-        self, put: Callable[[Image.Image], Ref] = ray.put, budget_bytes: int = BUDGET_BYTES
+        self, put: Callable[[UprightImage], Ref] = ray.put, budget_bytes: int = BUDGET_BYTES
     ) -> None:
         self._put = put
         self._budget_bytes = budget_bytes
-        self._shared: OrderedDict[int, tuple[Image.Image, Ref]] = OrderedDict()
+        self._shared: OrderedDict[str, tuple[int, Ref]] = OrderedDict()  # by sha256: bytes, ref
 
-    async def ref(self, image: Image.Image) -> Ref:
+    async def ref(self, image: UprightImage) -> Ref:
         """What to send in place of the image. Twins that are first at the same time send two."""
-        if id(image) not in self._shared:
-            self._shared[id(image)] = image, await asyncio.to_thread(self._put, image)
-        self._shared.move_to_end(id(image))
-        ref = self._shared[id(image)][1]
+        if image.sha256 not in self._shared:
+            ref = await asyncio.to_thread(self._put, image)
+            self._shared[image.sha256] = sent_bytes(image), ref
+        self._shared.move_to_end(image.sha256)
+        _, ref = self._shared[image.sha256]
         self._drop_oldest()
         return ref
 
-    def forget(self, image: Image.Image) -> None:
+    def forget(self, image: UprightImage) -> None:
         """Send it again next time."""
-        self._shared.pop(id(image), None)
+        self._shared.pop(image.sha256, None)
 
     def _drop_oldest(self) -> None:
-        held = sum(sent_bytes(image) for image, _ in self._shared.values())
+        held = sum(n_bytes for n_bytes, _ in self._shared.values())
         while held > self._budget_bytes and len(self._shared) > 1:
-            _, (image, _) = self._shared.popitem(last=False)
-            held -= sent_bytes(image)
+            _, (n_bytes, _) = self._shared.popitem(last=False)
+            held -= n_bytes
 
 
-def sent_bytes(image: Image.Image) -> int:
+def sent_bytes(image: UprightImage) -> int:
     """What an RGB image takes once it is pickled."""
-    return 3 * image.width * image.height
+    width, height = image.size
+    return 3 * width * height

@@ -6,10 +6,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
-
 from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import LaserError
+from laser_tools.images.upright import UprightImage
 from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.worker.backends.local import LocalBackend, load_engine
 from laser_tools.worker.backends.refusal import Refusal
@@ -50,7 +49,7 @@ class EngineReplica:
     async def serve(
         self,
         kind: type[AnswerRequest | ZoomRequest],
-        image: Image.Image,
+        image: UprightImage,
         asked: dict[str, Any],
         deadline_s: float,
     ) -> Reply:
