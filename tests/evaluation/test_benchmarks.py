@@ -61,7 +61,7 @@ def test_every_benchmark_gives_the_same_items_again(name: str) -> None:
     assert len({item.id for item in first}) == 6
     for one, other in zip(first, again, strict=True):
         assert replace(one, image=other.image) == other
-        assert one.image().tobytes() == other.image().tobytes()
+        assert one.image() == other.image()
         right = fakes.said(one.references[0].upper() + ".")
         assert mine.score(one, right) == 1.0
         assert mine.score(one, fakes.said("nonsense")) == 0.0

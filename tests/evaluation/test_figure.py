@@ -23,7 +23,7 @@ def answers() -> tuple[Image.Image, GroundedAnswer, GroundedAnswer]:
     item = fakes.items(4)[3]
     arms = (Arm("laser", LaserOptions()), Arm("plain", LaserOptions(), "plain"))
     laser, plain = (run_arm(fakes.FakeSubject().ask, arm, [item])[0].result for arm in arms)
-    return item.image(), laser, plain
+    return item.image().pixels, laser, plain
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -17,13 +17,14 @@ PACKAGE = Path(laser_tools.__file__).parent
 FILE = """
 from laser_tools.methods.base import Method
 from laser_tools.methods.localise import GENERAL, contrastive
+from laser_tools.images.box import Box
 from laser_tools.methods.laser import con_vicrop
 from laser_tools.methods.pipeline import CropMethod, from_view
 from laser_tools.options import CropOptions, LaserOptions
 
 
 def corner(image, region, options):
-    return (image.crop((0, 0, 100, 100)),)
+    return (image.crop(Box(x0=0, y0=0, x1=100, y1=100)),)
 
 
 METHOD = Method(
