@@ -1,4 +1,4 @@
-"""README's blocks, each run alone, from the built wheel, with the extras that it names."""
+"""The blocks of README and its pages, each run alone, from the built wheel, with its extras."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from tests import wheel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "models.md"]
+WORDS = 750
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r'# pip install "?laser-tools(?:\[([\w,]+)\])?"?\n')
 PRINTS = re.compile(r"^# prints .*?(\w*\d\w*)", re.MULTILINE)
@@ -55,7 +57,7 @@ class Block:
         return next(line for line in self.code.splitlines() if not line.startswith("#"))
 
 
-BLOCKS = [Block(*found) for found in FENCED.findall(README)]
+BLOCKS = [Block(*found) for page in PAGES for found in FENCED.findall(page.read_text("utf-8"))]
 ALONE = [block for block in BLOCKS if NAMED.match(block.code)]
 CHECKOUT = [block for block in BLOCKS if block not in ALONE]
 (SERVE,) = (block for block in ALONE if "laser-tools serve" in block.code)
@@ -197,7 +199,27 @@ def test_the_other_blocks_name_what_there_is() -> None:
     assert {"make demo", "make test"} <= set(re.findall(r"^make \w+", README, re.MULTILINE))
 
 
-@pytest.mark.parametrize("line", re.findall(r"`laser-tools ([a-z][^`]*)`", README))
+def test_readme_is_short() -> None:
+    prose = FENCED.sub("", README)
+    assert len(prose.split()) <= WORDS
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
+)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+COMMANDS = {
+    line
+    for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    for line in re.findall(r"`laser-tools ([a-z][^`]*)`", page.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("line", sorted(COMMANDS))
 def test_a_command_in_a_sentence_is_there(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = line.split()
     command = list(itertools.takewhile(re.compile(r"[a-z]+$").match, words))
