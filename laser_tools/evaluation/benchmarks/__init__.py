@@ -1,0 +1,1 @@
+"""Benchmarks: items with a question, references and true evidence boxes."""
