@@ -6,6 +6,7 @@ A maker takes what can be seen and returns a question, or None where there is no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from laser_tools.pico.scenes import Thing
 from laser_tools.pico.words import DIRECTIONS, plural
 
 SHORT_NAMES = 0.25  # share of readings that say "the star", where there is only one
+SAME_SHARE = 0.55  # attempts at "same label": fewer scenes have a pair with one label
 LARGEST_BY = 1.1  # the largest thing's radius as a multiple of the next one's
 
 
@@ -127,21 +129,18 @@ def counting(rng: np.random.Generator, view: View) -> Question | None:
 
 def same_label(rng: np.random.Generator, view: View) -> Question | None:
     """Do two far-apart things say the same? Equally long labels, one character apart if not."""
-    regular = labelled(view, "regular")
+    regular, same = labelled(view, "regular"), bool(rng.random() < SAME_SHARE)
     pairs = [
         (a, b)
-        for a in regular
-        for b in regular
-        if a is not b and far_apart(a, b, view.size) and unlike(a.label, b.label) in (0, 1)
+        for a, b in permutations(regular, 2)
+        if far_apart(a, b, view.size) and unlike(a.label, b.label) == (0 if same else 1)
     ]
     if not pairs:
         return None
     a, b = pairs[rng.integers(len(pairs))]
     text = phrase(rng, "same label", thing=a.name, other=b.name)
-    same = a.label == b.label
-    return Question(
-        "same label", text, "yes" if same else "no", (a, b), "same" if same else "other"
-    )
+    answer, detail = ("yes", "same") if same else ("no", "other")
+    return Question("same label", text, answer, (a, b), detail)
 
 
 def unlike(a: str, b: str) -> int | None:

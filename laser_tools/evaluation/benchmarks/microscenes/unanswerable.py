@@ -27,7 +27,8 @@ from laser_tools.pico.scenes import Split, Thing
 from laser_tools.pico.words import COLOURS, DIRECTIONS, SHAPES, WAYS, plural
 
 Draw = np.random.Generator
-BESIDE_CLEAR = 110.0  # px of a 768 px scene: nothing is this near the line in that direction
+BESIDE_CLEAR = 110.0  # px of a 768 px scene: nothing is this near the line in that direction, or
+# within 45 degrees of it
 
 
 def absent(rng: Draw, view: View) -> Question | None:
@@ -64,7 +65,7 @@ def beside(rng: Draw, view: View) -> Question | None:
 
 def _on_side(anchor: Thing, other: Thing, direction: str, view: View) -> bool:
     along, across = along_and_across(anchor, other, direction)
-    return along > 0 and abs(across) < BESIDE_CLEAR * view.unit
+    return along > 0 and abs(across) < max(BESIDE_CLEAR * view.unit, along)
 
 
 def zero(rng: Draw, view: View) -> Question | None:
