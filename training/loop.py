@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 Metrics = dict[str, float]
 CHECKPOINT_EVERY = 100  # steps
+VALIDATION = "val "  # what the names of measures on validation begin with
 MUON_RATIO = 3.0  # its learning rate as a multiple of AdamW's
 WARM_UP, FLOOR = 0.04, 0.02  # shares: of the steps, and of the peak learning rate at the end
 
@@ -52,7 +53,7 @@ def run(stage: Stage, folder: Path) -> None:
             _update(optimisers, loss, schedule(number / stage.steps))
             ends = (number + 1) % CHECKPOINT_EVERY == 0 or number + 1 == stage.steps
             if ends:
-                metrics = metrics | {f"val {key}": v for key, v in stage.check().items()}
+                metrics = metrics | {VALIDATION + key: v for key, v in stage.check().items()}
             record = {"step": number, "seconds": time.monotonic() - started, "loss": loss.item()}
             out.write(json.dumps(record | metrics) + "\n")
             out.flush()

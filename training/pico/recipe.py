@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from laser_tools.pico.export import export
 from laser_tools.pico.scenes import Split
 from training import loop
+from training.curves import draw_curves
 from training.loop import Metrics
 from training.pico.diets import BIND, JOINT, TEXT, Diet
 from training.pico.parts import Parts
 from training.pico.steps import align_step, joint_step, text_step, tower_step
 from training.pico.store import draw_store
-from training.pico.world import World
+from training.pico.world import TOKENS, World
 
 TRAIN_SCENES, CHECK_SCENES = 14_000, 400
 CHECK_BATCHES = 6
@@ -57,11 +59,19 @@ def train(
     stages: Sequence[str] = STAGES,
     plans: Sequence[Plan] = PLANS,
 ) -> None:
-    """Run the stages in `folder`, going on where an earlier run stopped."""
+    """Run the stages in `folder`, going on where an earlier run stopped.
+
+    The last one writes `folder`/model, a folder that any loader takes; every stage draws the
+    curves so far to `folder`/curves.png.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for plan in plans:
         if plan.name in stages:
             loop.run(_stage(plan, plans, folder, device), folder)
+            draw_curves(folder, [plan.name for plan in plans], folder / "curves.png")
+    last = plans[-1].name
+    if last in stages:
+        export(folder / f"{last}.pt", folder / "model", TOKENS)
 
 
 def _stage(plan: Plan, plans: Sequence[Plan], folder: Path, device: torch.device) -> loop.Stage:
