@@ -44,6 +44,11 @@ def _daylight(rng: np.random.Generator, scene: Scene) -> Image.Image:
     if scene.style == "picture":
         split: Split = get_args(Split)[scene.seed[1]]
         return with_light(rng, draw_picture(rng, scene.size, split))
+    return with_light(rng, unlit(rng, scene))
+
+
+def unlit(rng: np.random.Generator, scene: Scene) -> Image.Image:
+    """Background, clutter and things in even light."""
     image = background(rng, scene.size)
     canvas = ImageDraw.Draw(image)
     grey_clutter(rng, canvas, scene)
@@ -51,7 +56,7 @@ def _daylight(rng: np.random.Generator, scene: Scene) -> Image.Image:
         _coloured_clutter(rng, canvas, scene)
     for thing in scene.things:
         _thing(rng, canvas, thing, scene.unit)
-    return with_light(rng, image)
+    return image
 
 
 def _coloured_clutter(rng: np.random.Generator, canvas: ImageDraw.ImageDraw, scene: Scene) -> None:

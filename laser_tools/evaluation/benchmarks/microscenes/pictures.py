@@ -24,7 +24,7 @@ LEAST_CROP = 0.4  # of a photograph's sides
 def draw_picture(rng: Draw, size: Size, split: Split) -> Image.Image:
     """One of all kinds; photographs are those of the split."""
     if rng.random() < PHOTOGRAPH_SHARE:
-        return _photograph(rng, size, split)
+        return _part_of_photograph(rng, size, split)
     return DRAWN[rng.integers(len(DRAWN))](rng, size)
 
 
@@ -108,7 +108,8 @@ DRAWN: tuple[Callable[[Draw, Size], Image.Image], ...] = (
 
 
 @functools.cache
-def _photo(split: Split) -> Image.Image:
+def photograph(split: Split) -> Image.Image:
+    """The whole photograph of a split. Raises MissingExtra without matplotlib or scikit-learn."""
     try:
         if split == "train":
             from matplotlib.cbook import get_sample_data
@@ -122,9 +123,9 @@ def _photo(split: Split) -> Image.Image:
         raise MissingExtra("Drawing MicroScenes", "train") from error
 
 
-def _photograph(rng: Draw, size: Size, split: Split) -> Image.Image:
+def _part_of_photograph(rng: Draw, size: Size, split: Split) -> Image.Image:
     """A part of the split's photograph, mirrored every other time."""
-    photo = _photo(split)
+    photo = photograph(split)
     share = rng.uniform(LEAST_CROP, 1.0)
     width, height = (int(side * share) for side in photo.size)
     x, y = (int(rng.integers(a - b + 1)) for a, b in zip(photo.size, (width, height), strict=True))
