@@ -23,7 +23,8 @@ from training.pico.world import TOKENS, World
 
 TRAIN_SCENES, CHECK_SCENES = 14_000, 400
 CHECK_BATCHES = 6
-Step = Callable[[Parts, World, np.random.Generator, int], tuple[Tensor, Metrics]]
+Stepped = tuple[Tensor, Metrics]  # the loss, and what to log
+Step = Callable[[Parts, World, np.random.Generator, int], Stepped]
 
 
 @dataclass(frozen=True)

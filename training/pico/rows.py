@@ -77,7 +77,7 @@ def _label_kind(thing: Thing) -> str:
     return "tiny" if lettering == "tiny" else "reading"
 
 
-def _narrowed(view: View, names: set[str]) -> View:
+def narrowed(view: View, names: set[str]) -> View:
     """A view in which only the things of these names are asked about; the others stay in the way,
     so that "the star" or "left of it" still say which."""
     asked = tuple(thing for thing in view.things if thing.name in names)
@@ -132,7 +132,7 @@ class RowMaker:
         if masked:
             view = replace(view, cut=(*view.cut, masked))
         shown = {t.name for v in views[1:] for t in what_is_seen(scene, specs[v]).things}
-        near = _narrowed(view, shown)
+        near = narrowed(view, shown)
         asked = [self._asked(rng, view, near, masked) for _ in range(self.diet.questions)]
         return Row(scene_id, views, [self._segment(rng, question) for question in asked])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -17,6 +18,8 @@ from laser_tools.pico.scenes import Split
 from laser_tools.pico.views import GRID, INPUT_PX
 from training.pico.cells import PLANES, cell_targets
 from training.pico.views import KINDS, render, view_specs, what_is_seen
+
+CHUNK = 32  # scenes that a process draws in a go
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,18 @@ def _draw_all(files: list[Path], split: Split, scenes: int) -> None:
     shape, open_map = (scenes, len(KINDS)), np.lib.format.open_memmap
     pixels = open_map(files[0], "w+", np.uint8, (*shape, INPUT_PX, INPUT_PX, 3))
     targets = open_map(files[1], "w+", np.int8, (*shape, GRID, GRID, PLANES))
-    with get_context("spawn").Pool(os.cpu_count()) as pool:
-        drawn = pool.imap(partial(draw_views, split), range(scenes), chunksize=32)
-        for i, made in enumerate(
-            tqdm(drawn, total=scenes, desc=f"drawing {split}", mininterval=30)
-        ):
-            pixels[i], targets[i] = made
+    drawn = tqdm(_drawn(split, scenes), total=scenes, desc=f"drawing {split}", mininterval=30)
+    for i, made in enumerate(drawn):
+        pixels[i], targets[i] = made
     pixels.flush()
     targets.flush()
+
+
+def _drawn(split: Split, scenes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`draw_views` of every scene; a chunk or less is not worth a pool of processes."""
+    draw = partial(draw_views, split)
+    if scenes <= CHUNK:
+        yield from map(draw, range(scenes))
+        return
+    with get_context("spawn").Pool(os.cpu_count()) as pool:
+        yield from pool.imap(draw, range(scenes), chunksize=CHUNK)
