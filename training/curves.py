@@ -13,15 +13,15 @@ PANEL_IN = (3.0, 2.8)
 
 
 def draw_curves(folder: Path, stages: Sequence[str], out: Path) -> None:
-    """One panel for every one of `stages` that has a log in `folder`, one line a measure."""
-    logs = [folder / f"{stage}.jsonl" for stage in stages]
-    logs = [log for log in logs if log.exists()]
-    with styled_figure(PANEL_IN[0] * max(len(logs), 1), PANEL_IN[1]) as figure:
-        for number, log in enumerate(logs, start=1):
-            panel = figure.add_subplot(1, len(logs), number)
-            for name, (steps, values) in validated(log).items():
+    """One panel for every one of `stages` that has been validated in `folder`, one line a measure."""
+    logs = [log for stage in stages if (log := folder / f"{stage}.jsonl").exists()]
+    found = {log.stem: measures for log in logs if (measures := validated(log))}
+    with styled_figure(PANEL_IN[0] * max(len(found), 1), PANEL_IN[1]) as figure:
+        for number, (stage, measures) in enumerate(found.items(), start=1):
+            panel = figure.add_subplot(1, len(found), number)
+            for name, (steps, values) in measures.items():
                 panel.plot(steps, values, label=name, lw=1, marker=".", ms=2)
-            panel.set(title=log.stem, xlabel="step", ylim=(0, 1))
+            panel.set(title=stage, xlabel="step", ylim=(0, 1))
             panel.legend(fontsize=5, ncols=2)
         figure.tight_layout()
         figure.savefig(out)

@@ -18,7 +18,7 @@ from laser_tools.pico.build import build_config
 from laser_tools.pico.scenes import Thing
 from training import loop
 from training.pico import recipe, rows, views
-from training.pico.diets import BIND, JOINT, PAIRS, SINGLE, TEXT, TRIPLES
+from training.pico.diets import BIND, HOPS, JOINT, PAIRS, TEXT, TRIPLES
 from training.pico.packing import pack, prefix_ids, sparse_cells, symbolic_cells
 from training.pico.parts import Parts
 from training.pico.rows import Row, Segment
@@ -44,11 +44,12 @@ def store(drawn: Path) -> ViewStore:
 
 
 def test_shares_sum_to_one() -> None:
-    for diet in (BIND, TEXT, JOINT):
-        for shares in (diet.mix.values(), diet.images, diet.single):
-            assert sum(shares) == pytest.approx(1.0)
-    for shares in (SINGLE, PAIRS.values(), TRIPLES.values()):
-        assert sum(shares) == pytest.approx(1.0)
+    shares = [
+        list(table.values()) for table in (BIND.mix, HOPS.mix, TEXT.mix, JOINT.mix, PAIRS, TRIPLES)
+    ]
+    shares += [list(part) for diet in (BIND, TEXT, JOINT) for part in (diet.images, diet.single)]
+    for parts in shares:
+        assert sum(parts) == pytest.approx(1.0)
 
 
 def test_packed_questions_equal_separate_prompts(store: ViewStore) -> None:
@@ -75,7 +76,7 @@ def test_packed_questions_equal_separate_prompts(store: ViewStore) -> None:
         parts.model.set_attn_implementation({"text_config": "sdpa"})
         theirs = torch.cat([
             separately(parts, prefix_ids(maker, len(row.views)), own, segment)
-            for row, own in zip(packed_rows, pixels.split([2, 1, 3]), strict=True)
+            for row, own in zip(packed_rows, pixels.tensor_split((2, 3)), strict=True)
             for segment in row.segments
         ])  # fmt: skip
     # image_cells runs the tower in bfloat16, the stock pass in float32

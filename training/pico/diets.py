@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from laser_tools.evaluation.benchmarks.microscenes.scenes import THINGS
 from training.pico.views import (
@@ -57,6 +57,22 @@ BIND = Diet(
     most_things=4,
     thin_share=1.0,
 )
+HOPS = replace(
+    BIND,
+    mix={
+        "existence": 0.03,
+        "attribute": 0.07,
+        "label": 0.09,
+        "location": 0.14,
+        "relation": 0.30,
+        "beside": 0.20,
+        "neighbour reading": 0.09,
+        "comparison": 0.08,
+    },
+    most_things=6,
+)
+"""Directions. Of six things the nearest is what was asked for in four of five; that there may be
+nothing on a side is what makes the side matter."""
 TEXT = Diet(
     mix={
         "existence": 0.07,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,8 @@ def _layout(maker: RowMaker, row: Row, keep: np.ndarray | None) -> dict[str, np.
     if keep is not None:
         kept[is_cell] = keep
     start = {"ids": prefix, "positions": np.arange(len(prefix)), "slots": slots}
-    pieces = [{key: column[kept] for key, column in start.items()} | {"segment": 0}]
+    pieces: list[dict[str, Any]] = [{key: column[kept] for key, column in start.items()}]
+    pieces[0]["segment"] = 0
     for number, part in enumerate(row.segments, start=1):
         tokens = np.array(part.prompt_ids + part.answer_ids[:-1])
         last = len(part.prompt_ids) - 1

@@ -53,8 +53,8 @@ class Symbols(nn.Module):
         self.register_buffer("words", torch.tensor(padded))  # fields x values -> token id
         self.fields = nn.ModuleList(nn.Embedding(size, width) for size in FIELD_SIZES)
         self.row, self.column = nn.Embedding(GRID, width), nn.Embedding(GRID, width)
-        for table in self.fields:
-            nn.init.normal_(table.weight, std=INIT_STD)
+        for table in self.fields.parameters():
+            nn.init.normal_(table, std=INIT_STD)
         for places in (self.row, self.column):
             ordinal_(places.weight)
 

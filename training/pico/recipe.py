@@ -1,4 +1,8 @@
-"""pico 2 from nothing: draw views, then tower, bind, text, align, joint. Every stage can resume."""
+"""pico 2 from nothing: bind, hops, text, draw views, tower, align, joint. Every stage can resume.
+
+The language model (bind, hops, text) and the tower do not need each other: two runs in one folder,
+with a thread each, can train them at the same time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from laser_tools.pico.scenes import Split
 from training import loop
 from training.curves import draw_curves
 from training.loop import Metrics
-from training.pico.diets import BIND, JOINT, TEXT, Diet
+from training.pico.diets import BIND, HOPS, JOINT, TEXT, Diet
 from training.pico.parts import Parts
 from training.pico.steps import align_step, joint_step, text_step, tower_step
 from training.pico.store import draw_store
@@ -46,7 +50,8 @@ LANGUAGE = ("model.model.language", "model.lm", "symbols")
 TOWER = ("model.model.vision_tower", "heads")
 PLANS = (
     Plan("bind", text_step, 600, 48, 1.5e-3, BIND, draws=False),
-    Plan("text", text_step, 2600, 40, 1.5e-3, TEXT, draws=False, needs=("bind",), owns=LANGUAGE),
+    Plan("hops", text_step, 900, 48, 1.5e-3, HOPS, draws=False, needs=("bind",)),
+    Plan("text", text_step, 2200, 40, 1.5e-3, TEXT, draws=False, needs=("hops",), owns=LANGUAGE),
     Plan("tower", tower_step, 5000, 64, 2e-3, owns=TOWER),
     Plan("align", align_step, 400, 32, 3e-3, needs=("tower", "text")),
     Plan("joint", joint_step, 2600, 20, 7e-4, needs=("align",)),
@@ -126,6 +131,7 @@ def _trained_by(stage: str, parts: Parts) -> list[nn.Parameter]:
     chosen: dict[str, list[nn.Module]] = {
         "tower": tower,
         "bind": [model.language_model, parts.symbols],
+        "hops": [model.language_model, parts.symbols],
         "text": [model.language_model, parts.symbols],
         "align": [model.multi_modal_projector],
         "joint": [*tower, model.multi_modal_projector, model.language_model],

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from laser_tools.evaluation.benchmarks.microscenes import questions as asks
 from laser_tools.evaluation.benchmarks.microscenes.scenes import LabelledThing, Scene
-from laser_tools.evaluation.benchmarks.microscenes.unanswerable import none
+from laser_tools.evaluation.benchmarks.microscenes.unanswerable import beside, none
 from laser_tools.evaluation.benchmarks.microscenes.words import HABITS, NOTHING
 from laser_tools.pico import questions as first
 from laser_tools.pico.build import INSTRUCTION
@@ -102,6 +102,7 @@ class RowMaker:
             "location": first.location,
             "carrier": asks.carrier,
             "largest": asks.largest,
+            "beside": beside,
             "none": none(split),
         }
 

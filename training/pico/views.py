@@ -118,7 +118,8 @@ def what_is_seen(scene: Scene, spec: ViewSpec) -> View:
     """The things of a view in its own pixel frame: whole ones, and those cut by border or mask."""
     x0, y0, x1, y1 = spec.box
     hidden = masked_cells(scene, spec.masked) if spec.masked else (0, 0, 0, 0)
-    seen, cut = [], []
+    seen: list[LabelledThing] = []
+    cut: list[LabelledThing] = []
     for thing in scene.things:
         share = _share_inside(thing, spec.box) - _share_inside(thing, hidden)
         if share > CUT:

@@ -102,7 +102,7 @@ def _hop(
     for i in rng.permutation(len(DIRECTIONS) * len(view.things)):
         anchor, direction = view.things[i // len(DIRECTIONS)], DIRECTIONS[i % len(DIRECTIONS)]
         found = neighbour(anchor, direction, view)
-        if found in wanted:
+        if found and found in wanted:
             return anchor, direction, found
     return None
 
