@@ -13,7 +13,7 @@ PANEL_IN = (3.0, 2.8)
 
 
 def draw_curves(folder: Path, stages: Sequence[str], out: Path) -> None:
-    """One panel for every one of `stages` that has been validated in `folder`, one line a measure."""
+    """One panel a stage that has been validated in `folder`, one line a measure."""
     logs = [log for stage in stages if (log := folder / f"{stage}.jsonl").exists()]
     found = {log.stem: measures for log in logs if (measures := validated(log))}
     with styled_figure(PANEL_IN[0] * max(len(found), 1), PANEL_IN[1]) as figure:

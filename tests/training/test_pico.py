@@ -44,10 +44,9 @@ def store(drawn: Path) -> ViewStore:
 
 
 def test_shares_sum_to_one() -> None:
-    shares = [
-        list(table.values()) for table in (BIND.mix, HOPS.mix, TEXT.mix, JOINT.mix, PAIRS, TRIPLES)
-    ]
-    shares += [list(part) for diet in (BIND, TEXT, JOINT) for part in (diet.images, diet.single)]
+    diets = (BIND, HOPS, TEXT, JOINT)
+    shares = [list(table.values()) for table in (*(diet.mix for diet in diets), PAIRS, TRIPLES)]
+    shares += [list(part) for diet in diets for part in (diet.images, diet.single)]
     for parts in shares:
         assert sum(parts) == pytest.approx(1.0)
 
