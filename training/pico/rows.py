@@ -23,8 +23,8 @@ from training.pico.views import ViewSpec, what_is_seen
 
 KINDS = (
     "existence", "attribute", "reading", "tiny", "habit", "broken", "relation",
-    "neighbour reading", "same label", "counting", "comparison", "location", "carrier", "none",
-    "largest", "masked",
+    "neighbour reading", "same label", "counting", "comparison", "location", "placed", "carrier",
+    "none", "largest", "masked",
 )  # fmt: skip
 """What accuracies are told apart by: "label" is asked as reading, tiny, habit or broken habit."""
 
@@ -103,6 +103,7 @@ class RowMaker:
             "carrier": asks.carrier,
             "largest": asks.largest,
             "beside": beside,
+            "placed": asks.placed,
             "none": none(split),
         }
 

@@ -21,10 +21,11 @@ from laser_tools.evaluation.benchmarks.microscenes.words import (
 from laser_tools.pico import questions as first
 from laser_tools.pico.questions import Maker, Question, View, neighbour, pick, short_name
 from laser_tools.pico.scenes import Thing
-from laser_tools.pico.words import DIRECTIONS, plural
+from laser_tools.pico.words import DIRECTIONS, PLACES, plural
 
 SHORT_NAMES = 0.25  # share of readings that say "the star", where there is only one
 SAME_SHARE = 0.55  # attempts at "same label": fewer scenes have a pair with one label
+PLACE_MARGIN = 0.12  # of a ninth's side: nearer to its border a thing is in no place
 LARGEST_BY = 1.1  # the largest thing's radius as a multiple of the next one's
 
 
@@ -155,6 +156,25 @@ def carrier(rng: np.random.Generator, view: View) -> Question | None:
     if thing is None:
         return None
     return Question("carrier", phrase(rng, "carrier", label=thing.label), thing.name, (thing,))
+
+
+def placed(rng: np.random.Generator, view: View) -> Question | None:
+    """Which thing is in a ninth of the picture? Only asked in training."""
+    row, column = rng.integers(3, size=2)
+    inside, near = [], []
+    for thing in (*view.things, *view.cut):
+        off = max(
+            abs(3 * thing.x / view.size[0] - column - 0.5),
+            abs(3 * thing.y / view.size[1] - row - 0.5),
+        )  # from the middle of the ninth; its border is at 0.5
+        inside += [thing] if off < 0.5 - PLACE_MARGIN else []
+        near += [thing] if off < 0.5 + PLACE_MARGIN else []
+    if len(near) > 1 or len(inside) != len(near) or set(near) & set(view.cut):
+        return None
+    asks = "colour" if rng.random() < 0.5 else "shape"
+    text = phrase(rng, f"place_{asks}", place=PLACES[row][column])
+    answer = getattr(near[0], asks) if near else NOTHING
+    return Question("placed", text, answer, tuple(near), asks)
 
 
 def largest(rng: np.random.Generator, view: View) -> Question | None:

@@ -31,6 +31,14 @@ TEMPLATES: dict[str, tuple[str, ...]] = first.TEMPLATES | {
         "Is the label of the {thing} the same as the label of the {other}?",
         "Do the {thing} and the {other} say the same?",
     ),
+    "place_colour": (
+        "What colour is the shape in the {place}?",
+        "Which colour does the object in the {place} have?",
+    ),
+    "place_shape": (
+        "What shape is in the {place}?",
+        "What is the shape of the object in the {place}?",
+    ),
     "carrier": (
         "Which thing carries the label {label}?",
         "What says {label}?",
