@@ -1,4 +1,4 @@
-"""Attention for training on packed rows with a CPU: bfloat16 throughout, with a dense mask.
+"""Attention for training on packed rows: bfloat16 throughout, with a dense mask.
 
 Backward through stock sdpa takes three times as long with a dense mask, and stock eager attention
 spends most of its time on float32 softmax.
@@ -24,7 +24,7 @@ def _attend(
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """(B, H, S, D) each, and a mask (B, 1, S, S) to add; returns (B, S, H, D)."""
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(query.device.type, enabled=False):
         query, key = query.to(value.dtype) * scaling, key.to(value.dtype)
         scores = query @ key.transpose(-1, -2) + attention_mask.to(value.dtype)
         mixed = scores.softmax(dim=-1) @ value

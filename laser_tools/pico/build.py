@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
@@ -44,9 +45,9 @@ CHAT_TEMPLATE = (
 _OTHER_WORDS = "yes no a an the shape shapes nothing user assistant answer briefly"
 
 
-def vocabulary() -> list[str]:
+def vocabulary(phrasings: Mapping[str, Sequence[str]] = TEMPLATES) -> list[str]:
     """Every token: words of the world, and single characters so that any word can be spelt."""
-    texts = [template for group in TEMPLATES.values() for template in group]
+    texts = [template for group in phrasings.values() for template in group]
     words = set(re.findall(r"[a-z]+", re.sub(r"{\w+}", " ", " ".join(texts).lower())))
     words |= {*COLOURS, *SHAPES, *map(plural, SHAPES), *COUNTS, *WAYS.values()}
     for phrase in (*DIRECTIONS, *(place for row in PLACES for place in row)):
@@ -57,9 +58,12 @@ def vocabulary() -> list[str]:
     return [*SPECIALS, *"?.:,'-()", *chars, *pieces, *sorted(words - set(chars))]
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Lower-case WordPiece; a label is one token a character ("47" -> "4", "##7")."""
-    vocab = {token: i for i, token in enumerate(vocabulary())}
+def build_tokenizer(tokens: Sequence[str] | None = None) -> PreTrainedTokenizerFast:
+    """Lower-case WordPiece; a label is one token a character ("47" -> "4", "##7").
+
+    `tokens` are those of `vocabulary()`, or of another world.
+    """
+    vocab = {token: i for i, token in enumerate(tokens or vocabulary())}
     tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=40))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -75,7 +79,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor() -> LlavaProcessor:
+def build_processor(tokens: Sequence[str] | None = None) -> LlavaProcessor:
     """Squashes any image to 96x96 (no centre crop: the grid covers the whole image)."""
     image_processor = CLIPImageProcessorPil(
         size={"height": INPUT_PX, "width": INPUT_PX},
@@ -85,17 +89,17 @@ def build_processor() -> LlavaProcessor:
     )
     return LlavaProcessor(
         image_processor=image_processor,
-        tokenizer=build_tokenizer(),
+        tokenizer=build_tokenizer(tokens),
         patch_size=INPUT_PX // GRID,
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
     )
 
 
-def build_config() -> LlavaConfig:
+def build_config(tokens: Sequence[str] | None = None) -> LlavaConfig:
     """An 8-layer Llama behind a convolutional tower: 3.6 M + 0.9 M parameters."""
     register()
-    ids = {token: i for i, token in enumerate(vocabulary())}
+    ids = {token: i for i, token in enumerate(tokens or vocabulary())}
     text = LlamaConfig(
         vocab_size=len(ids),
         hidden_size=192,
@@ -122,6 +126,6 @@ def build_config() -> LlavaConfig:
     )
 
 
-def build_model() -> LlavaForConditionalGeneration:
+def build_model(tokens: Sequence[str] | None = None) -> LlavaForConditionalGeneration:
     """pico with fresh weights."""
-    return LlavaForConditionalGeneration(build_config())
+    return LlavaForConditionalGeneration(build_config(tokens))

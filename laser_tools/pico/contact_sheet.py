@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -13,6 +15,7 @@ from laser_tools.pico.views import INPUT_PX
 
 TILE_PX = 384
 CAPTION_PX = 60
+CAPTION_CHARS = 52  # a line
 COLUMNS = 4
 
 
@@ -28,7 +31,7 @@ def write(split: Split, n: int, out: Path, seed: int = 0) -> Path:
         item.image.save(out / f"{number:04d}.png")
     (out / "items.json").write_text(json.dumps([_record(i, item) for i, item in enumerate(items)]))
     sheet = out / "contact_sheet.png"
-    _sheet(items).save(sheet)
+    draw_sheet(items).save(sheet)
     return sheet
 
 
@@ -43,7 +46,8 @@ def _record(number: int, item: Item) -> dict[str, object]:
     }
 
 
-def _sheet(items: list[Item]) -> Image.Image:
+def draw_sheet(items: Sequence[Item]) -> Image.Image:
+    """A tile for every item, `COLUMNS` in a row."""
     columns = min(COLUMNS, max(len(items), 1))
     rows = -(-len(items) // columns)
     sheet = Image.new("RGB", (columns * TILE_PX, rows * (TILE_PX + CAPTION_PX)), "white")
@@ -64,6 +68,7 @@ def _tile(item: Item) -> Image.Image:
     tile.paste(image, (4, 4))
     seen = item.image.resize((INPUT_PX, INPUT_PX), Image.Resampling.BICUBIC)
     tile.paste(seen, (TILE_PX - INPUT_PX - 4, TILE_PX - INPUT_PX - 4))
-    text = f"{item.type}: {item.question}\n{item.answer}"
+    asked = textwrap.fill(f"{item.type}: {item.question}", CAPTION_CHARS)
+    text = f"{asked}\n{item.answer}"
     ImageDraw.Draw(tile).text((6, TILE_PX + 4), text, fill="black", font=ImageFont.load_default(15))
     return tile

@@ -20,15 +20,15 @@ LABEL_PX = (30.0, 36.0)  # font size in a 768 px scene: capitals 2.7-3.3 px tall
 def draw_scene(scene: Scene) -> Image.Image:
     """The scene as an RGB image of `scene.size`."""
     rng = np.random.default_rng((*scene.seed, 1))
-    image = _background(rng, scene.size)
+    image = background(rng, scene.size)
     canvas = ImageDraw.Draw(image)
-    _clutter(rng, canvas, scene)
+    grey_clutter(rng, canvas, scene)
     for thing in scene.things:
         _thing(rng, canvas, thing, scene.unit)
-    return _light(rng, image)
+    return with_light(rng, image)
 
 
-def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+def background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """A greyish plane with a soft, coarse texture."""
     base = rng.uniform(70, 225) + rng.uniform(-12, 12, 3)
     cells = int(rng.choice((6, 16, 48)))
@@ -39,7 +39,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     return small.resize(size, Image.Resampling.BILINEAR)
 
 
-def _clutter(rng: np.random.Generator, canvas: ImageDraw.ImageDraw, scene: Scene) -> None:
+def grey_clutter(rng: np.random.Generator, canvas: ImageDraw.ImageDraw, scene: Scene) -> None:
     """Grey lines, dots and scraps: never coloured, never labelled."""
     width, height = scene.size
     for _ in range(int(rng.integers(0, 14))):
@@ -98,7 +98,7 @@ _UNIT_OUTLINES: dict[str, list[list[float]]] = {
 
 
 @functools.lru_cache(maxsize=64)
-def _font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
+def label_font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
     try:
         import matplotlib
     except ImportError as error:
@@ -117,7 +117,7 @@ def _label(
     rng: np.random.Generator, canvas: ImageDraw.ImageDraw, thing: Thing, unit: float
 ) -> None:
     """Dark on a light tag or light on a dark one, upper-case, in the middle of the thing."""
-    font = _font(FONTS[rng.integers(len(FONTS))], round(unit * rng.uniform(*LABEL_PX)))
+    font = label_font(FONTS[rng.integers(len(FONTS))], round(unit * rng.uniform(*LABEL_PX)))
     x, y = label_centre(thing)
     x += rng.uniform(-3, 3) * unit
     text = thing.label.upper()
@@ -129,7 +129,7 @@ def _label(
     canvas.text((x, y), text, font=font, fill=ink, anchor="mm")
 
 
-def _light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+def with_light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """A slow gradient of brightness, and now and then a slight blur."""
     corners = rng.uniform(0.82, 1.1, (2, 2))
     ramp = np.clip(corners * 128, 0, 255).astype(np.uint8)

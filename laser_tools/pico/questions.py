@@ -58,7 +58,7 @@ class Question:
 Maker = Callable[[np.random.Generator, View], Question | None]
 
 
-def _pick(rng: np.random.Generator, options: Sequence[Thing]) -> Thing | None:
+def pick(rng: np.random.Generator, options: Sequence[Thing]) -> Thing | None:
     return options[int(rng.integers(len(options)))] if options else None
 
 
@@ -70,13 +70,13 @@ def _phrase(rng: np.random.Generator, kind: str, **words: str) -> str:
 def existence(rng: np.random.Generator, view: View) -> Question | None:
     """Half present, half absent; absent ones in POPE's three kinds."""
     if rng.random() < 0.5:
-        thing = _pick(rng, view.things)
+        thing = pick(rng, view.things)
         if thing is None:
             return None
         text = _phrase(rng, "existence", a_thing=with_article(thing.name))
         return Question("existence", text, "yes", (thing,), "present")
     kind = NEGATIVES[rng.integers(len(NEGATIVES))]
-    name = _absent(rng, view, kind)
+    name = absent_name(rng, view, kind)
     if name is None:
         return None
     return Question(
@@ -84,7 +84,7 @@ def existence(rng: np.random.Generator, view: View) -> Question | None:
     )
 
 
-def _absent(rng: np.random.Generator, view: View, kind: str) -> str | None:
+def absent_name(rng: np.random.Generator, view: View, kind: str) -> str | None:
     """The name of a thing that is not there: any, of frequent parts, or of parts that are there."""
     colours, shapes = list(COLOURS), list(SHAPES)
     if kind == "popular":
@@ -103,7 +103,7 @@ def attribute(rng: np.random.Generator, view: View) -> Question | None:
     everything = (*view.things, *view.cut)
     keys = Counter(thing.shape if by_shape else thing.colour for thing in everything)
     unique = [t for t in view.things if keys[t.shape if by_shape else t.colour] == 1]
-    thing = _pick(rng, unique)
+    thing = pick(rng, unique)
     if thing is None:
         return None
     if by_shape:
@@ -115,7 +115,7 @@ def attribute(rng: np.random.Generator, view: View) -> Question | None:
 
 def reading(rng: np.random.Generator, view: View) -> Question | None:
     """The label of a thing."""
-    thing = _pick(rng, [thing for thing in view.things if thing.label])
+    thing = pick(rng, [thing for thing in view.things if thing.label])
     if thing is None:
         return None
     number = thing.label.isdigit() and rng.random() < 0.5
@@ -127,7 +127,7 @@ def neighbour(anchor: Thing, direction: str, view: View) -> Thing | None:
     """The only thing near the anchor in that direction, if it is clearly so and fully seen."""
     near = []
     for thing in (*view.things, *view.cut):
-        along, across = _along(anchor, thing, direction)
+        along, across = along_and_across(anchor, thing, direction)
         if 0 < along < RELATION_FREE * view.unit and abs(across) < RELATION_CLEAR * view.unit:
             near.append((along, across, thing))
     if len(near) != 1 or near[0][2] in view.cut:
@@ -137,7 +137,7 @@ def neighbour(anchor: Thing, direction: str, view: View) -> Thing | None:
     return thing if in_reach else None
 
 
-def _along(anchor: Thing, thing: Thing, direction: str) -> tuple[float, float]:
+def along_and_across(anchor: Thing, thing: Thing, direction: str) -> tuple[float, float]:
     """Offset from the anchor along and across `direction`, in pixels."""
     dx, dy = thing.x - anchor.x, thing.y - anchor.y
     axes = {"left of": (-dx, dy), "right of": (dx, dy), "above": (-dy, dx), "below": (dy, dx)}
@@ -196,7 +196,7 @@ def comparison(rng: np.random.Generator, view: View) -> Question | None:
     text = _phrase(
         rng, "comparison", thing=a.name, other=b.name, direction=direction, way=WAYS[direction]
     )
-    along, _ = _along(b, a, direction)
+    along, _ = along_and_across(b, a, direction)
     return Question("comparison", text, "yes" if along > 0 else "no", (a, b), direction)
 
 
@@ -210,11 +210,11 @@ def location(rng: np.random.Generator, view: View) -> Question | None:
     if not candidates:
         return None
     thing, place = candidates[rng.integers(len(candidates))]
-    name = _short_name(rng, thing, view)
+    name = short_name(rng, thing, view)
     return Question("location", _phrase(rng, "location", thing=name), place, (thing,))
 
 
-def _short_name(rng: np.random.Generator, thing: Thing, view: View) -> str:
+def short_name(rng: np.random.Generator, thing: Thing, view: View) -> str:
     """Now and then only "star" or "red object", where that says which."""
     others = [other for other in (*view.things, *view.cut) if other.name != thing.name]
     names = [thing.name]

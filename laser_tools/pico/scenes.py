@@ -51,7 +51,7 @@ class Scene:
 
     size: tuple[int, int]
     things: tuple[Thing, ...]
-    seed: tuple[int, int, int]
+    seed: tuple[int, ...]
 
     @property
     def unit(self) -> float:
@@ -71,7 +71,7 @@ def make_scene(split: Split, index: int, seed: int = 0) -> Scene:
     size = SIZES[rng.integers(len(SIZES))]
     unit = float(np.sqrt(size[0] * size[1])) / UNIT_PX
     centres = _place(rng, size, unit, count=int(rng.integers(4, MOST_THINGS + 1)))
-    names = _unique_names(rng, len(centres))
+    names = unique_names(rng, len(centres))
     things = tuple(
         Thing(colour, shape, _label(rng), x, y, unit * rng.uniform(*RADIUS_PX))
         for (colour, shape), (x, y) in zip(names, centres, strict=True)
@@ -127,7 +127,7 @@ def _popularity(count: int) -> np.ndarray:
     return weights
 
 
-def _unique_names(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
+def unique_names(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
     names: dict[tuple[str, str], None] = {}
     colours, shapes = list(COLOURS), list(SHAPES)
     while len(names) < count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,8 +107,8 @@ def test_sparse_batches_keep_everything_but_background(store: ViewStore) -> None
     assert (pack(world.maker, rows, kept).slots >= 0).sum() == flat.sum()
 
 
-def one_layer() -> LlavaConfig:
-    config = build_config()
+def one_layer(tokens: Sequence[str] | None = None) -> LlavaConfig:
+    config = build_config(tokens)
     config.text_config.num_hidden_layers = 1
     return config
 

@@ -1,0 +1,54 @@
+"""MicroScenes 2 as a benchmark: images with a question, its answer and its true evidence boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from laser_tools.evaluation.benchmarks.microscenes.drawing import draw_scene
+from laser_tools.evaluation.benchmarks.microscenes.questions import ANSWERABLE, largest
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, make_scene
+from laser_tools.evaluation.benchmarks.microscenes.unanswerable import none
+from laser_tools.pico.items import Item, whole_view
+from laser_tools.pico.questions import Question
+from laser_tools.pico.scenes import Split
+
+QUESTION_TYPES = (*ANSWERABLE, "largest", "none")
+
+
+def draw_items(
+    split: Split, n: int, seed: int = 0, types: Sequence[str] = QUESTION_TYPES
+) -> Iterator[Item]:
+    """`n` items, one per scene, question types in turn; the same arguments give the same items."""
+    for scene, question in asked(split, n, seed, types):
+        boxes = tuple(thing.box for thing in question.evidence)
+        yield Item(
+            draw_scene(scene),
+            question.text,
+            question.answer,
+            question.type,
+            boxes,
+            scene.seed[2],
+            question.detail,
+        )
+
+
+def asked(
+    split: Split, n: int, seed: int = 0, types: Sequence[str] = QUESTION_TYPES
+) -> Iterator[tuple[Scene, Question]]:
+    """The scenes and questions of `draw_items`, without pixels."""
+    made, index = 0, 0
+    while made < n:
+        scene = make_scene(split, index, seed)
+        question = _ask(split, scene, types[made % len(types)])
+        if question:
+            yield scene, question
+            made += 1
+        index += 1
+
+
+def _ask(split: Split, scene: Scene, question_type: str) -> Question | None:
+    makers = {**ANSWERABLE, "largest": largest, "none": none(split)}
+    rng = np.random.default_rng((*scene.seed, 2))
+    return makers[question_type](rng, whole_view(scene))

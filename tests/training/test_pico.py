@@ -1,0 +1,204 @@
+"""The recipe: packed questions equal separate prompts; stages train, resume, and export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaConfig
+
+from laser_tools.pico import build
+from laser_tools.pico.build import build_config
+from laser_tools.pico.scenes import Thing
+from training import loop
+from training.pico import recipe, rows, views
+from training.pico.diets import BIND, HOPS, JOINT, PAIRS, TEXT, TRIPLES
+from training.pico.packing import pack, prefix_ids, sparse_cells, symbolic_cells
+from training.pico.parts import Parts
+from training.pico.rows import Row, Segment
+from training.pico.store import ViewStore, draw_store
+from training.pico.world import TOKENS, World, scene_and_views
+
+SCENES = 6
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the views of a few scenes of both splits."""
+    folder = tmp_path_factory.mktemp("views")
+    draw_store(folder, "train", SCENES)
+    draw_store(folder, "validation", SCENES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(drawn: Path) -> ViewStore:
+    return draw_store(drawn, "train", SCENES)
+
+
+def test_shares_sum_to_one() -> None:
+    diets = (BIND, HOPS, TEXT, JOINT)
+    tables: list[Mapping[str, float]] = [*(diet.mix for diet in diets), PAIRS, TRIPLES]
+    shares = [list(table.values()) for table in tables]
+    shares += [list(part) for diet in diets for part in (diet.images, diet.single)]
+    for parts in shares:
+        assert sum(parts) == pytest.approx(1.0)
+
+
+def test_packed_questions_equal_separate_prompts(store: ViewStore) -> None:
+    """The oracle: one stock forward pass per question, on prompts of one, two and three images."""
+    world = World("train", SCENES, JOINT, store)
+    maker = world.maker
+    asked = [("What colour is the star?", "red"), ("Do the red star and it say the same?", "yes")]
+    segments = [
+        Segment("reading", maker.ids(f"{q} assistant:"), [*maker.ids(a), 3], blind=False)
+        for q, a in asked
+    ]
+    packed_rows = [
+        Row(2, (0, 1), segments),
+        Row(4, (3,), segments[:1]),
+        Row(1, (0, 1, 2), segments),
+    ]
+    parts = Parts.fresh(CPU)
+    parts.model.eval()
+    pixels = torch.from_numpy(np.array(world.pixels(packed_rows))).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        cells, _ = parts.image_cells(pixels)
+        packed = pack(maker, packed_rows)
+        ours = parts.answer_logits(replace(packed, mask=packed.mask.float()), cells)
+        parts.model.set_attn_implementation({"text_config": "sdpa"})
+        theirs = torch.cat([
+            separately(parts, prefix_ids(maker, len(row.views)), own, segment)
+            for row, own in zip(packed_rows, pixels.tensor_split((2, 3)), strict=True)
+            for segment in row.segments
+        ])  # fmt: skip
+    # image_cells runs the tower in bfloat16, the stock pass in float32
+    torch.testing.assert_close(ours, theirs, atol=2e-2, rtol=0)
+    assert ours.std() > 10 * (ours - theirs).abs().max()
+
+
+def separately(
+    parts: Parts, prefix: list[int], pixels: torch.Tensor, segment: Segment
+) -> torch.Tensor:
+    ids = torch.tensor([prefix + segment.prompt_ids + segment.answer_ids[:-1]])
+    logits: torch.Tensor = parts.model(input_ids=ids, pixel_values=pixels).logits
+    return logits[0, -len(segment.answer_ids) :]
+
+
+def test_kept_targets_are_those_of_the_scenes(store: ViewStore) -> None:
+    world = World("train", SCENES, JOINT, store)
+    made = world.rows(np.random.default_rng(0), 8)
+    assert np.array_equal(world.drawn_targets(made), np.concatenate([*map(world.targets, made)]))
+
+
+def test_the_same_step_asks_the_same(store: ViewStore) -> None:
+    world = World("train", SCENES, JOINT, store)
+    once, again = (world.rows(np.random.default_rng((7, 3)), 4) for _ in range(2))
+    assert once == again
+
+
+def test_blind_tokens_see_no_image_and_the_last_one_does(store: ViewStore) -> None:
+    world = World("train", SCENES, JOINT, store)
+    ids = world.maker.ids("What colour is the star? assistant:")
+    packed = pack(world.maker, [Row(0, (0,), [Segment("attribute", ids, [3], blind=True)])])
+    sees = (packed.mask[0, 0] == 0)[:, packed.slots[0] >= 0].any(dim=1)
+    question = range(len(sees) - len(ids), len(sees))
+    assert [bool(sees[i]) for i in question] == [False] * (len(ids) - 1) + [True]
+
+
+def test_sparse_batches_keep_everything_but_background(store: ViewStore) -> None:
+    world = World("train", SCENES, JOINT, store)
+    rng = np.random.default_rng(0)
+    made = world.rows(rng, 8)
+    targets = world.drawn_targets(made)
+    flat = np.concatenate(sparse_cells(rng, made, targets))
+    background = targets[..., 0].reshape(-1) == 0
+    assert flat[~background].all()
+    assert 0.1 < flat[background].mean() < 0.4
+
+
+def test_a_thin_symbolic_scene_has_one_cell_a_thing() -> None:
+    scene, specs = scene_and_views("train", 0)
+    targets = World("train", 1, TEXT).targets(Row(0, (0,), []))
+    kept = symbolic_cells(np.random.default_rng(0), targets, thin=True)
+    assert kept[targets[..., 0].reshape(-1) > 0].sum() == len(scene.things)
+    assert len(specs) == len(views.KINDS)
+
+
+def test_a_name_that_only_a_crop_makes_unique_is_not_asked_for() -> None:
+    """Readings are asked of things in a crop, by names that say which in the whole image."""
+    rng = np.random.default_rng(0)
+    short = 0
+    for index in range(100):
+        scene, specs = scene_and_views("train", index)
+        whole, near = (views.what_is_seen(scene, specs[view]) for view in (0, 1))
+        question = rows.label(rng, rows.narrowed(whole, {thing.name for thing in near.things}))
+        if question:
+            named = [t for t in whole.things if _may_be_called(t, question.text)]
+            assert tuple(named) == question.evidence
+            short += named[0].name not in question.text
+    assert short > 3
+
+
+def _may_be_called(thing: Thing, text: str) -> bool:
+    names = thing.name, f"the {thing.shape}", f"{thing.colour} object"
+    return any(name in text for name in names)
+
+
+def one_layer(tokens: Sequence[str] | None = None) -> LlavaConfig:
+    config = build_config(tokens)
+    config.text_config.num_hidden_layers = 1
+    return config
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> tuple[recipe.Plan, ...]:
+    """One layer of eight, one step a stage: Muon's bfloat16 steps take seconds on some CPUs."""
+    monkeypatch.setattr(build, "build_config", one_layer)
+    for name, value in {"TRAIN_SCENES": SCENES, "CHECK_SCENES": SCENES, "CHECK_BATCHES": 1}.items():
+        monkeypatch.setattr(recipe, name, value)
+    return tuple(replace(plan, steps=1, batch=2) for plan in recipe.PLANS)
+
+
+def test_every_stage_trains_and_the_last_exports(
+    tmp_path: Path, drawn: Path, tiny: tuple[recipe.Plan, ...]
+) -> None:
+    shutil.copytree(drawn, tmp_path / "views")
+    recipe.train(tmp_path, CPU, plans=tiny)
+    assert (tmp_path / "curves.png").stat().st_size > 0
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    saved = torch.load(tmp_path / "joint.pt", weights_only=True)["parts"]["model"]
+    name = "model.vision_tower.row"
+    torch.testing.assert_close(model.state_dict()[name], saved[name], atol=1e-3, rtol=0)
+    tokenizer = AutoProcessor.from_pretrained(tmp_path / "model").tokenizer
+    assert tokenizer.convert_ids_to_tokens(range(len(tokenizer))) == list(TOKENS)
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    tmp_path: Path, tiny: tuple[recipe.Plan, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped a step after its checkpoint, so that the log is ahead of the weights."""
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
+    plans = [replace(plan, steps=4) for plan in tiny if plan.name == "bind"]
+    recipe.train(tmp_path / "whole", CPU, ("bind",), plans)
+
+    def stopped(parts: Parts, world: World, rng: np.random.Generator, batch: int) -> recipe.Stepped:
+        if len((tmp_path / "parts" / "bind.jsonl").read_text().splitlines()) == 3:
+            raise KeyboardInterrupt
+        return plans[0].step(parts, world, rng, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(tmp_path / "parts", CPU, ("bind",), [replace(plans[0], step=stopped)])
+    recipe.train(tmp_path / "parts", CPU, ("bind",), plans)
+    assert _losses(tmp_path / "parts") == pytest.approx(_losses(tmp_path / "whole"), abs=1e-3)
+
+
+def _losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "bind.jsonl").read_text().splitlines()]

@@ -1,0 +1,158 @@
+"""The steps of training: a batch of a world in, a loss and what to log of it out.
+
+tower   dense supervision: every cell's colour, shape and characters
+text    the language model alone, on symbolic scenes (cells as summed embeddings)
+align   the projector, to write for each cell what the symbolic embedding would say
+joint   everything together, on all views and prompts
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from laser_tools.pico.views import IGNORE
+from training.loop import Metrics
+from training.pico.cells import CHARS, FIELD_SIZES, FIELDS, LEGIBLE
+from training.pico.packing import Packed, pack, sparse_cells, symbolic_cells
+from training.pico.parts import Parts
+from training.pico.rows import KINDS
+from training.pico.views import KINDS as VIEW_KINDS
+from training.pico.world import World
+
+TOWER_VIEWS = (0.14, 0.22, 0.14, 0.12, 0.18, 0.08, 0.06, 0.03, 0.03)  # shares of views.KINDS
+DENSE_WEIGHT = 0.15  # of the dense loss, beside the answers'
+Draw = np.random.Generator
+
+
+def normalise(pixels: np.ndarray, rng: Draw | None = None) -> Tensor:
+    """uint8 (B, 96, 96, 3) -> (B, 3, 96, 96) in about -1..1, as the processor does; with `rng`
+    brightness, contrast and a little noise vary."""
+    x = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    if rng is None:
+        return x
+    size = (len(x), 1, 1, 1)
+    gain = torch.from_numpy(rng.uniform(0.85, 1.15, size)).float()
+    shift = torch.from_numpy(rng.uniform(-0.1, 0.1, size)).float()
+    return x * gain + shift + 0.02 * torch.randn_like(x)
+
+
+def dense_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Metrics]:
+    """Cross-entropy per field; (B, sum(FIELD_SIZES), 12, 12) against (B, 12, 12, PLANES).
+
+    Background counts a tenth for colour and shape; characters count only where they are legible.
+    """
+    losses, metrics = [], {}
+    on_thing = targets[..., 0] > 0
+    for i, part in enumerate(torch.split(logits, list(FIELD_SIZES), 1)):
+        target = targets[..., i].long()
+        weight = torch.ones(FIELD_SIZES[i], device=logits.device)
+        if CHARS.start <= i < CHARS.stop:
+            target = target.masked_fill(~on_thing | (targets[..., LEGIBLE] == 0), IGNORE)
+        else:
+            weight[0] = 0.1
+        losses.append(functional.cross_entropy(part, target, weight, ignore_index=IGNORE))
+        metrics[FIELDS[i]] = _mean((part.argmax(1) == target)[target > 0])
+    return torch.stack(losses).nansum(), metrics
+
+
+def glyph_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, float]:
+    """Cross-entropy of (B, chars, 24, 24) against (B, 24, 24); cells without a character count a
+    twentieth. Also the share of characters that are right."""
+    weight = torch.ones(logits.shape[1], device=logits.device)
+    weight[0] = 0.05
+    loss = functional.cross_entropy(logits, targets, weight, ignore_index=IGNORE)
+    return loss, _mean((logits.argmax(1) == targets)[targets > 0])
+
+
+def tower_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
+    """Dense supervision on random views: what each cell holds, and at stride 4 each character.
+
+    Without the second, characters stay at chance: which of three is where is too much to find.
+    """
+    assert world.store is not None
+    scenes = rng.integers(len(world.store), size=batch)
+    views = rng.choice(len(VIEW_KINDS), size=batch, p=TOWER_VIEWS)
+    pixels = normalise(world.store.pixels[scenes, views], rng).to(parts.device)
+    targets = torch.from_numpy(world.store.targets[scenes, views]).to(parts.device)
+    glyphs = np.stack([world.glyphs(int(s), int(v)) for s, v in zip(scenes, views, strict=True)])
+    with parts.autocast():
+        fine, coarse = parts.model.model.vision_tower.scales(pixels)
+        fine_logits, logits = parts.heads["glyphs"](fine), parts.heads["cells"](coarse)
+    loss, metrics = dense_loss(logits.float(), targets)
+    extra, right = glyph_loss(fine_logits.float(), torch.from_numpy(glyphs).long().to(parts.device))
+    return loss + extra, metrics | {"glyphs": right}
+
+
+def language_loss(parts: Parts, packed: Packed, cells: Tensor) -> tuple[Tensor, Metrics]:
+    """Cross-entropy of the answers, and the share of right answers by kind of question."""
+    with parts.autocast():
+        logits = parts.answer_logits(packed, cells)
+    loss = functional.cross_entropy(logits.float(), packed.target)
+    return loss, answered_right(logits.argmax(-1), packed)
+
+
+def answered_right(chosen: Tensor, packed: Packed) -> Metrics:
+    """Share of answers all of whose tokens are right, by kind of question.
+
+    An answer that is right so, token by token behind the right ones, is what greedy decoding says.
+    """
+    _, at, counts = torch.unique_consecutive(
+        packed.question, return_inverse=True, return_counts=True
+    )
+    wrong = torch.zeros(len(counts), device=at.device).index_add(
+        0, at, (chosen != packed.target).float()
+    )
+    kind = torch.zeros(len(counts), dtype=torch.long, device=at.device).index_copy(
+        0, at, packed.kind
+    )
+    return {name: _mean(wrong[kind == i] == 0) for i, name in enumerate(KINDS) if (kind == i).any()}
+
+
+def text_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
+    """The language model on symbolic scenes: only cells that hold something have a token."""
+    rows = world.rows(rng, batch)
+    targets = [world.targets(row) for row in rows]
+    keep = [symbolic_cells(rng, t, rng.random() < world.diet.thin_share) for t in targets]
+    packed = pack(world.maker, rows, keep).to(parts.device)
+    cells = parts.symbolise(torch.from_numpy(np.concatenate(targets)).to(parts.device))
+    return language_loss(parts, packed, cells)
+
+
+def align_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
+    """Projected cells against symbolic embeddings, as a share of the embeddings' variance."""
+    assert world.store is not None
+    scenes = rng.integers(len(world.store), size=batch)
+    views = rng.integers(len(VIEW_KINDS), size=batch)
+    targets = torch.from_numpy(world.store.targets[scenes, views]).to(parts.device)
+    with torch.no_grad():
+        wanted = parts.symbolise(targets)
+    pixels = normalise(world.store.pixels[scenes, views], rng).to(parts.device)
+    cells, _ = parts.image_cells(pixels)
+    colour = targets[..., 0].flatten()
+    weight = torch.where(colour > 0, 1.0, 0.1) * (colour != IGNORE)
+    error = ((cells - wanted) ** 2).mean(1)
+    loss = (error * weight).sum() / weight.sum() / wanted.var(0).mean()
+    unexplained = error[colour > 0].mean() / wanted[colour > 0].var(0).mean()
+    return loss, {"unexplained": unexplained.item()}
+
+
+def joint_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
+    """Pixels to answers; dense supervision goes on at a small weight.
+
+    Sparse batches leave out most of the background, which costs as much as the things do.
+    """
+    rows = world.rows(rng, batch)
+    drawn = world.drawn_targets(rows)
+    sparse = rng.random() < world.diet.sparse_share
+    packed = pack(world.maker, rows, sparse_cells(rng, rows, drawn) if sparse else None)
+    cells, dense = parts.image_cells(normalise(world.pixels(rows), rng).to(parts.device))
+    loss, metrics = language_loss(parts, packed.to(parts.device), cells)
+    extra, dense_metrics = dense_loss(dense, torch.from_numpy(drawn).to(parts.device))
+    return loss + DENSE_WEIGHT * extra, metrics | {"char1_cells": dense_metrics["char1"]}
+
+
+def _mean(right: Tensor) -> float:
+    return right.float().mean().item() if len(right) else float("nan")

@@ -1,0 +1,72 @@
+"""The scenes of a split and what is asked about them, drawn (`store`) or only as data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from laser_tools.evaluation.benchmarks.microscenes.scenes import THINGS, Scene, make_scene
+from laser_tools.evaluation.benchmarks.microscenes.words import PHRASINGS
+from laser_tools.pico.build import build_tokenizer, vocabulary
+from laser_tools.pico.scenes import Split
+from training.pico.cells import cell_targets, glyph_targets
+from training.pico.diets import Diet
+from training.pico.rows import Row, RowMaker
+from training.pico.store import ViewStore
+from training.pico.views import ViewSpec, view_specs, what_is_seen
+
+TOKENS = tuple(vocabulary(PHRASINGS))
+
+
+@lru_cache(maxsize=20_000)
+def scene_and_views(split: Split, index: int) -> tuple[Scene, list[ViewSpec]]:
+    """A scene and the views that are drawn of it."""
+    scene = make_scene(split, index)
+    return scene, view_specs(scene)
+
+
+class World:
+    """Batches of rows about the first `scenes` scenes of a split."""
+
+    def __init__(
+        self, split: Split, scenes: int, diet: Diet, store: ViewStore | None = None
+    ) -> None:
+        self.split, self.count, self.store, self.diet = split, scenes, store, diet
+        self.maker = RowMaker(build_tokenizer(TOKENS), diet, split)
+
+    def scene(self, index: int) -> tuple[Scene, list[ViewSpec]]:
+        """Scene `index`, cut down to as many things as the diet allows."""
+        scene, specs = scene_and_views(self.split, index)
+        if len(scene.things) > self.diet.most_things or self.diet.most_things < THINGS[1]:
+            kept = 2 + index % (self.diet.most_things - 1)
+            scene = replace(scene, things=scene.things[:kept])
+            specs = view_specs(scene)
+        return scene, specs
+
+    def rows(self, rng: np.random.Generator, count: int) -> list[Row]:
+        """Rows that all have as many images: a batch is padded to its longest."""
+        images = 1 + int(rng.choice(3, p=self.diet.images))
+        picked = [int(index) for index in rng.integers(self.count, size=count)]
+        return [self.maker.row(rng, index, *self.scene(index), images) for index in picked]
+
+    def targets(self, row: Row) -> np.ndarray:
+        """(views, GRID, GRID, PLANES) cell targets of a row."""
+        scene, specs = self.scene(row.scene_id)
+        return np.stack([cell_targets(what_is_seen(scene, specs[view])) for view in row.views])
+
+    def glyphs(self, index: int, view: int) -> np.ndarray:
+        """Character targets of one view, see `glyph_targets`."""
+        scene, specs = self.scene(index)
+        return glyph_targets(what_is_seen(scene, specs[view]))
+
+    def pixels(self, rows: list[Row]) -> np.ndarray:
+        """(all views of all rows, 96, 96, 3) uint8; needs a store."""
+        assert self.store is not None
+        return np.concatenate([self.store.pixels[row.scene_id, list(row.views)] for row in rows])
+
+    def drawn_targets(self, rows: list[Row]) -> np.ndarray:
+        """The cell targets kept with `pixels`, in the same order; needs a store."""
+        assert self.store is not None
+        return np.concatenate([self.store.targets[row.scene_id, list(row.views)] for row in rows])
