@@ -1,4 +1,4 @@
-"""What the environment may set: LASER_MODEL, or the worker to ask instead (LASER_BASE_URL ...)."""
+"""Environment settings: LASER_MODEL, or the worker to ask instead (LASER_BASE_URL ...)."""
 
 from __future__ import annotations
 

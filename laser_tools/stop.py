@@ -1,4 +1,4 @@
-"""Whether a call is to go on: asked by whoever runs it, decided by whoever waits for it."""
+"""Cancellation: a callable that the running thread polls and the caller controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command shares: parameters, progress, JSON, a sentence for what is not installed."""
+"""Shared by every command: parameters, progress, JSON, a sentence for what is not installed."""
 
 from __future__ import annotations
 

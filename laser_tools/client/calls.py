@@ -1,4 +1,4 @@
-"""What a `WorkerClient` does on its loop: upload an image unless the worker has it, ask, read."""
+"""Calls of a `WorkerClient` on its loop: upload an image unless the worker has it, ask, read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker says of an image, checked before anybody acts on it."""
+"""Checks on a worker's results, made before anybody acts on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a model does on this machine what LASER relies on: one check per thing relied on."""
+"""Checks that a model does on this machine what LASER relies on, one per thing relied on."""
 
 from __future__ import annotations
 

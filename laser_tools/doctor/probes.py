@@ -1,4 +1,4 @@
-"""What the doctor looks at a model with: planted cells and eager attention."""
+"""Probes of the doctor: planted cells and eager attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is: one verb to implement, and the methods that callers use, written once."""
+"""The engine: one verb to implement, and the methods that callers use, written once above it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a bench asks: whoever answers a batch of requests under given options."""
+"""The function by which a bench asks: a batch of requests under given options."""
 
 from __future__ import annotations
 

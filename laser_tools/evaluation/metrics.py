@@ -1,4 +1,4 @@
-"""What the reports are made of: right or wrong, intervals, hits, map mass, calibration.
+"""Measures of the reports: right or wrong, intervals, hits, map mass, calibration.
 
 Plain functions of plain numbers; nothing here knows a model.
 """

@@ -1,4 +1,4 @@
-"""Which way up a photograph is: one EXIF tag, whatever state the others are in.
+"""The way up of a photograph: one EXIF tag, whatever state the others are in.
 
 Pillow's reader gives up at the first damaged tag, and the picture would stay on its side.
 """

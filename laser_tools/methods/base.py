@@ -1,4 +1,4 @@
-"""What a method is, and what all of them share: prompts, decoding, results."""
+"""The method type, and what all methods share: prompts, decoding, results."""
 
 from __future__ import annotations
 

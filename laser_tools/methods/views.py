@@ -1,4 +1,4 @@
-"""What an answer is read from: the crop, or the same crop with its evidence hidden (eq. 7)."""
+"""Views to answer from: the crop, or the same crop with its evidence hidden (LASER eq. 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pico is trained on: views of scenes at all scales, with what every cell of the grid holds.
+"""Training views of pico: scenes at all scales, with what every cell of the grid holds.
 
 A view is a crop of a scene, resized exactly as pico's processor resizes, now and then with the
 patches over one thing painted grey (LASER's negative stream). Views are drawn once and kept.

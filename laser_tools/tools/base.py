@@ -1,4 +1,4 @@
-"""What both tools share: engine, images, the conversation's thread, progress, planner errors."""
+"""Shared by both tools: engine, images, the conversation's thread, progress, planner errors."""
 
 from __future__ import annotations
 

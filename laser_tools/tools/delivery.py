@@ -1,4 +1,4 @@
-"""How the pixels of a crop reach a planner: not at all, in the tool message, or beside it.
+"""Delivery of a crop's pixels to a planner: not at all, in the tool message, or beside it.
 
 An image in a tool message is legal for some chat APIs and refused by others, and its base64 stays
 in every later checkpoint of the thread; so `handle` is the default and bytes have a budget.

@@ -1,4 +1,4 @@
-"""How the body of a tool waits for things, so that it is written once for `_run` and `_arun`."""
+"""Ways for a tool's body to wait, so that it is written once for `_run` and `_arun`."""
 
 from __future__ import annotations
 

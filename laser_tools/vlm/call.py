@@ -1,4 +1,4 @@
-"""What one call holds while it uses a model: prefilled images, and whether to go on."""
+"""One call of the model: the images it has prefilled, and whether to go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model's answers end: all that is taken over from a checkpoint's generation config.
+"""The end of an answer: all that is taken over from a checkpoint's generation config.
 
 `generate` fills what a call leaves unset from the model's generation config. A checkpoint's
 `use_cache: false` there makes it run the whole prompt over a prefilled cache, `stop_strings` or

@@ -1,4 +1,4 @@
-"""What differs between model families, as data: one line per family, at the end of this file."""
+"""Differences between model families, as data: one line per family, at the end of this file."""
 
 from __future__ import annotations
 

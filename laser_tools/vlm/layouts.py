@@ -1,4 +1,4 @@
-"""How an image's visual tokens lie on the image: one rule per way of cutting images up.
+"""Places of an image's visual tokens on the image: one rule per way of cutting images up.
 
 A rule checks itself against the number of tokens that came: a model whose processor counts
 differently is refused with one sentence, never given a wrong map.

@@ -1,4 +1,4 @@
-"""What torch and transformers raise over a model's folder -> one sentence that says what to do."""
+"""Errors of torch and transformers over a model's folder -> one sentence that says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an error says that memory ran out: a GPU's has a class of its own, a CPU's has not."""
+"""Errors that say memory ran out: a GPU's has a class of its own, a CPU's has not."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What a model's folder must not hold, though nothing may ever use it, and what it only seems to
-hold. Each guard raises ModelUnavailable with one sentence: what is wrong, what to do.
+"""Guards against what a model's folder must not hold, and what it only seems to hold.
+
+Each guard raises ModelUnavailable with one sentence: what is wrong, what to do.
 
 The rule: loading opens files of this folder only, and none of them can run anything. So a pickle is
 refused wherever it lies, as is whatever could make a library open one, or anything elsewhere: an

@@ -1,4 +1,4 @@
-"""How many threads torch computes with on CPUs. OMP_NUM_THREADS wins over what is chosen here."""
+"""The number of threads torch computes with on CPUs. OMP_NUM_THREADS wins over it."""
 
 from __future__ import annotations
 

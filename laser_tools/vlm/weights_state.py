@@ -1,4 +1,4 @@
-"""Which weights a model computes with right now: equal states, equal weights.
+"""A fingerprint of the weights; cached prefixes are dropped when it changes.
 
 What was prefilled holds for the weights it was made with. A caller may convert, train or adapt the
 model meanwhile: every such change gives parameters new memory, or writes to them in place.

@@ -1,4 +1,4 @@
-"""What the operator may set: LASER_* variables, and flags of `laser-tools serve` that win."""
+"""Settings of the operator: LASER_* variables, and flags of `laser-tools serve` that win."""
 
 from __future__ import annotations
 

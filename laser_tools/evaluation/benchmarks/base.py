@@ -1,4 +1,4 @@
-"""What a benchmark is: items, a score of 0 to 1 for an answer, and a summary of its own."""
+"""The benchmark protocol: items, a score of 0 to 1 for an answer, and a summary of its own."""
 
 from __future__ import annotations
 

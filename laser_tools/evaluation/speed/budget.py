@@ -1,4 +1,4 @@
-"""What the speed bench does not run, told before it is run: calls too long, tensors too large."""
+"""Arms that the speed bench leaves out beforehand: calls too long, tensors too large."""
 
 from __future__ import annotations
 

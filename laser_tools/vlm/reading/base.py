@@ -1,4 +1,4 @@
-"""What a batch of prompts is once it has been read, whichever way."""
+"""A batch of prompts that has been read, whichever way."""
 
 from __future__ import annotations
 

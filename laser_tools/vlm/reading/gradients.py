@@ -1,4 +1,4 @@
-"""What attention does for the answer: its gradient, at one layer, by a whole pass and back."""
+"""Attention times its gradient for the answer, at one layer, by a whole pass and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the app needs of whoever runs the model."""
+"""The backend protocol: all that the HTTP app needs of whoever runs the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many of the CPU's cores the worker leaves to its event loop."""
+"""The CPU cores that the worker leaves to its event loop."""
 
 from __future__ import annotations
 

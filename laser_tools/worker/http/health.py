@@ -1,4 +1,4 @@
-"""Whether the worker lives, and whether it may be sent work."""
+"""Liveness and readiness of the worker."""
 
 from __future__ import annotations
 

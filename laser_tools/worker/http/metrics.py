@@ -1,4 +1,4 @@
-"""What Prometheus is told. Labels are bounded: templates, statuses and codes, never input."""
+"""Prometheus metrics. Labels are bounded: templates, statuses and codes, never input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of one request while it runs, and the one line that is logged of it.
+"""The record of one request while it runs, and the one line that is logged of it.
 
 The line holds these fields and no others: never a question, an answer, pixels, a key, or the text
 of an exception.

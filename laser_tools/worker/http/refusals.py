@@ -1,4 +1,4 @@
-"""What only a worker refuses, and how any refusal looks on the wire.
+"""Refusals that only a worker has, and the form of any refusal on the wire.
 
 LaserError
 ├── NotFound              404  no such route

@@ -1,4 +1,4 @@
-"""How many replicas, on what, and how much may wait for them."""
+"""Options of the Ray deployment: how many replicas, on what, and how much may wait for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replica answers: a result, or a refusal as data, and how its queue stands.
+"""A replica's reply: a result, or a refusal as data, and how its queue stands.
 
 Refusals are data and no exceptions: Ray would wrap a raised one, log it with its text, and could
 not rebuild those whose constructor takes something else than the text.

@@ -1,4 +1,4 @@
-"""What MicroScenes 2 adds to the words of the first: its phrasings, and words from outside it."""
+"""Words that MicroScenes 2 adds to the first: its phrasings, and words from outside it."""
 
 from __future__ import annotations
 
