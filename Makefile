@@ -25,8 +25,7 @@ test: lint types
 
 # What the model's numbers decide; the rest of the suite is the same on every CPU.
 COMPUTING := tests/agents tests/evaluation tests/grounding tests/methods tests/oracle tests/pico \
-  tests/vlm tests/test_cli.py tests/test_doctor.py tests/test_engine.py tests/test_queued_engine.py \
-  tests/worker/test_pico.py
+  tests/vlm tests/doctor tests/engine tests/test_cli.py tests/worker/test_pico.py
 OLDEST := ATEN_CPU_CAPABILITY=default
 OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 OWN := -u ATEN_CPU_CAPABILITY -u ONEDNN_MAX_CPU_ISA
