@@ -157,7 +157,7 @@ def _may_be_called(thing: Thing, text: str) -> bool:
 
 def test_what_is_in_a_ninth_of_the_picture_is_all_that_is_there() -> None:
     asked = 0
-    for index in range(150):
+    for index in range(200):
         scene, specs = scene_and_views("train", index)
         question = questions.placed(
             np.random.default_rng(index), views.what_is_seen(scene, specs[views.WHOLE])
