@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaConfig
 
+from laser_tools.evaluation.benchmarks.microscenes import questions
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene
 from laser_tools.pico import build
 from laser_tools.pico.build import build_config
 from laser_tools.pico.scenes import Thing
+from laser_tools.pico.words import PLACES
 from training import loop
 from training.pico import recipe, rows, views
 from training.pico.diets import BIND, HOPS, JOINT, PAIRS, TEXT, TRIPLES
@@ -46,8 +48,8 @@ def store(drawn: Path) -> ViewStore:
 
 def test_shares_sum_to_one() -> None:
     diets = (BIND, HOPS, TEXT, JOINT)
-    tables: list[Mapping[Any, float]] = [*(diet.mix for diet in diets), PAIRS, TRIPLES]
-    shares = [list(table.values()) for table in tables]
+    shares = [list(diet.mix.values()) for diet in diets]
+    shares += [list(PAIRS.values()), list(TRIPLES.values())]
     shares += [list(part) for diet in diets for part in (diet.images, diet.single)]
     for parts in shares:
         assert sum(parts) == pytest.approx(1.0)
@@ -151,6 +153,28 @@ def test_a_name_that_only_a_crop_makes_unique_is_not_asked_for() -> None:
 def _may_be_called(thing: Thing, text: str) -> bool:
     names = thing.name, f"the {thing.shape}", f"{thing.colour} object"
     return any(name in text for name in names)
+
+
+def test_what_is_in_a_ninth_of_the_picture_is_all_that_is_there() -> None:
+    asked = 0
+    for index in range(200):
+        scene, specs = scene_and_views("train", index)
+        question = questions.placed(
+            np.random.default_rng(index), views.what_is_seen(scene, specs[views.WHOLE])
+        )
+        if question:
+            places = [place for row in PLACES for place in row]
+            place = max((p for p in places if f"in the {p}" in question.text), key=len)
+            there = [t for t in scene.things if _ninth(scene, t) == place]
+            assert [getattr(t, question.detail) for t in there] == (
+                [] if question.answer == "nothing" else [question.answer]
+            )
+            asked += 1
+    assert asked > 40
+
+
+def _ninth(scene: Scene, thing: Thing) -> str:
+    return PLACES[int(3 * thing.y / scene.size[1])][int(3 * thing.x / scene.size[0])]
 
 
 def one_layer(tokens: Sequence[str] | None = None) -> LlavaConfig:

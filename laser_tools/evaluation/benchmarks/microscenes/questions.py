@@ -25,6 +25,7 @@ from laser_tools.pico.words import DIRECTIONS, PLACES, plural
 
 SHORT_NAMES = 0.25  # share of readings that say "the star", where there is only one
 SAME_SHARE = 0.55  # attempts at "same label": fewer scenes have a pair with one label
+EMPTY_SHARE = 0.2  # of questions about a ninth: any ninth, mostly an empty one
 PLACE_MARGIN = 0.12  # of a ninth's side: nearer to its border a thing is in no place
 LARGEST_BY = 1.1  # the largest thing's radius as a multiple of the next one's
 
@@ -160,7 +161,10 @@ def carrier(rng: np.random.Generator, view: View) -> Question | None:
 
 def placed(rng: np.random.Generator, view: View) -> Question | None:
     """Which thing is in a ninth of the picture? Only asked in training."""
-    row, column = rng.integers(3, size=2)
+    row, column = (int(at) for at in rng.integers(3, size=2))
+    if view.things and rng.random() > EMPTY_SHARE:
+        thing = view.things[rng.integers(len(view.things))]
+        row, column = int(3 * thing.y / view.size[1]), int(3 * thing.x / view.size[0])
     inside, near = [], []
     for thing in (*view.things, *view.cut):
         off = max(
