@@ -240,6 +240,8 @@ class LaserToolkit(LaserConfig, BaseToolkit):
         ```
     """
 
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
     def get_tools(self) -> list[BaseTool]:
         """`grounded_vqa` and `zoom_to_evidence`."""
         shared: dict[str, Any] = {name: getattr(self, name) for name in LaserConfig.model_fields}

@@ -9,6 +9,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
+from pydantic import ValidationError
 
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 from laser_tools.tools import LaserToolkit
@@ -211,3 +212,8 @@ def test_unknown_confidence_stays_null(toolkit: LaserToolkit) -> None:
     plain = LaserToolkit(engine=ColourEngine(confidence=None), images=toolkit.images)
     content = read(call(plain, "grounded_vqa", {"image": "img_1", "question": "Colour?"}))
     assert content["confidence"] is None
+
+
+def test_an_argument_that_the_toolkit_does_not_have_is_refused() -> None:
+    with pytest.raises(ValidationError, match="method"):
+        LaserToolkit(method="vicrop")  # type: ignore[call-arg]
