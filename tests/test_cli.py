@@ -312,3 +312,11 @@ def test_a_fault_of_ours_is_exit_code_1(
     monkeypatch.setenv(cli.TRACEBACK_VARIABLE, "1")
     with pytest.raises(ZeroDivisionError):
         cli.run(["ask", image, "what?"])
+
+
+@pytest.mark.parametrize("save", ["evidence.txt", "evidence", "nowhere/evidence.png"])
+def test_a_picture_that_cannot_be_drawn_is_told_before_the_model_is_asked(
+    capsys: pytest.CaptureFixture[str], image: str, tmp_path: Path, save: str
+) -> None:
+    arguments = ["ask", image, "what?", "--model", "no model", "--save", str(tmp_path / save)]
+    assert "--save" in trouble_of(capsys, arguments)

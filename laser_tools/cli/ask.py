@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Request = TypeVar("Request", bound=BaseModel)
 ImageFile = Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.")]
 
+PICTURES = (".png", ".pdf", ".svg")
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
@@ -67,6 +69,7 @@ def ask(
         console.require("Asking a model in this process", "engine")
     if save is not None:
         console.require("Drawing the evidence", "engine")
+        _check_drawable(save)
     picture = open_image_file(image)
     methods = dict.fromkeys(["plain", method]) if compare else [method]
     requests = [
@@ -97,6 +100,14 @@ def ask(
         typer.echo("\n".join([question, *(_shown(one) for one in answers)]))
         if save is not None:
             typer.echo(f"wrote {save}")
+
+
+def _check_drawable(path: Path) -> None:
+    """Before the model is loaded and asked. Raises InvalidRequest."""
+    if path.suffix.lower() not in PICTURES:
+        raise InvalidRequest(f"--save draws {', '.join(PICTURES)}; not '{path.name}'.")
+    if not path.parent.is_dir():
+        raise InvalidRequest(f"--save needs a folder that is there; '{path.parent}' is not.")
 
 
 def make(kind: type[Request], **fields: object) -> Request:
