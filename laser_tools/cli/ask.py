@@ -107,7 +107,7 @@ def _check_drawable(path: Path) -> None:
     if path.suffix.lower() not in PICTURES:
         raise InvalidRequest(f"--save draws {', '.join(PICTURES)}; not '{path.name}'.")
     if not path.parent.is_dir():
-        raise InvalidRequest(f"--save needs a folder that is there; '{path.parent}' is not.")
+        raise InvalidRequest(f"--save needs a folder that is there; that of '{path}' is not.")
 
 
 def make(kind: type[Request], **fields: object) -> Request:
