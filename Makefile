@@ -27,8 +27,8 @@ test: lint types
 	$(BIN)/python -m pytest
 
 # What the model's numbers decide; the rest of the suite is the same on every CPU.
-COMPUTING := tests/agents tests/evaluation tests/grounding tests/methods tests/oracle tests/pico \
-  tests/vlm tests/doctor tests/engine tests/test_cli.py tests/worker/test_pico.py
+COMPUTING := tests/agents tests/evaluation tests/grounding tests/methods tests/oracle \
+  tests/vlm tests/doctor tests/engine tests/test_cli.py tests/training tests/worker/test_pico.py
 OLDEST := ATEN_CPU_CAPABILITY=default
 OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 OWN := -u ATEN_CPU_CAPABILITY -u ONEDNN_MAX_CPU_ISA

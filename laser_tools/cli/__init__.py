@@ -25,7 +25,7 @@ from laser_tools.cli import (
     console,
     demo,
     doctor,
-    pico,
+    microscenes,
     serve,
     visor,
 )
@@ -46,7 +46,7 @@ compare.register(app)
 doctor.register(app)
 bench.register(app)
 calibrate.register(app)
-pico.register(app)
+microscenes.register(app)
 serve.register(app)
 visor.register(app)
 demo.register(app)

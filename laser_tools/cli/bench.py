@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from laser_tools.cli import bench_visor, capacity, console, load, run, speed
+from laser_tools.cli import bench_confidence, bench_visor, capacity, console, load, run, speed
 from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group = console.group("Benchmarks.")
     group.command()(microscenes)
     group.command()(choices)
+    group.command()(bench_confidence.confidence)
     group.command()(speed.speed)
     group.command()(load.load)
     group.command()(run.run)

@@ -56,7 +56,7 @@ def calibrate(
     as_json: console.AsJson = False,
 ) -> None:
     """Fit the gate and the confidence of MODEL, or its localiser; store it beside its weights."""
-    console.require("Calibration", "engine", "train")
+    console.require("Calibration", "engine")
     from laser_tools.evaluation import calibrate as fitting
     from laser_tools.evaluation.fit_report import fit_report
     from laser_tools.evaluation.subject import VLMSubject

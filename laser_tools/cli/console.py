@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from laser_tools.vlm.model import VLM
 
 EXTRAS = {
-    "engine": ("torch", "transformers", "matplotlib", "tqdm", "numpy"),
-    "train": ("sklearn",),
+    "engine": ("torch", "transformers", "matplotlib", "tqdm", "numpy", "sklearn"),
     "server": ("fastapi", "uvicorn", "prometheus_client"),
     "data": ("torch", "ray", "pyarrow"),
     "demo": ("gradio",),
@@ -79,9 +78,7 @@ def show_help(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-def require(
-    what: str, *extras: Literal["engine", "train", "server", "serve", "data", "demo"]
-) -> None:
+def require(what: str, *extras: Literal["engine", "server", "serve", "data", "demo"]) -> None:
     """Raise MissingExtra, naming all `extras`, if a module of theirs is not installed."""
     modules = [module for extra in extras for module in EXTRAS[extra]]
     if any(importlib.util.find_spec(module) is None for module in modules):

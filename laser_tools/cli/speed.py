@@ -136,8 +136,8 @@ def _with_questions(setup: Setup) -> Setup:
     """The setup with questions to average over: the options' gate, if any, decides the routes."""
     from dataclasses import replace
 
+    from laser_tools.evaluation.benchmarks.microscenes.items import draw_items
     from laser_tools.images import UprightImage
-    from laser_tools.pico.items import draw_items
 
     items = draw_items("validation", N_QUESTIONS)
     return replace(

@@ -185,7 +185,7 @@ def _logistic(answers: Sequence[Judged], names: Sequence[str]) -> Logistic:
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
     except ImportError:
-        raise MissingExtra("Calibration", "train") from None
+        raise MissingExtra("Calibration", "engine") from None
     matrix = np.array([[answer.features[name] for name in names] for answer in answers])
     scaler = StandardScaler().fit(matrix)  # gives a constant feature the scale 1
     model = LogisticRegression(C=SHRINKAGE, max_iter=1000)

@@ -124,7 +124,7 @@ def ridge(looks: Sequence[BoxedLook]) -> tuple[tuple[float, ...], tuple[float, .
         from sklearn.linear_model import Ridge
         from sklearn.preprocessing import StandardScaler
     except ImportError:
-        raise MissingExtra("Fitting a localiser", "train") from None
+        raise MissingExtra("Fitting a localiser", "engine") from None
     samples = torch.cat([look.samples for look in looks]).numpy()
     inside = torch.cat([look.inside for look in looks]).numpy()
     scaler = StandardScaler(with_mean=False).fit(samples)  # gives a constant layer the scale 1

@@ -1,7 +1,7 @@
-"""pico: the embedded vision-language model, its world (MicroScenes), its recipe and its weights.
+"""pico, the embedded vision-language model: its vision tower, its weights, a picture to try it on.
 
-The model is a stock LLaVA class with a vision tower of our own. Scenes are data that a seed makes
-and `draw` paints. May import `figures` and the hall.
+The rest of it is a stock LLaVA class. Its world is `evaluation.benchmarks.microscenes`, its recipe
+`training.pico`, in the repository only. May import the hall.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ async def test_parallel_calls_answer_as_serial_ones() -> None:
 
 
 def test_the_agent_over_pico_answers_rightly() -> None:
-    from laser_tools.pico.items import draw_items
+    from laser_tools.evaluation.benchmarks.microscenes.items import draw_items
 
     toolkit = LaserToolkit()  # the embedded model, loaded lazily
     right = 0

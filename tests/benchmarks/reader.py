@@ -1,4 +1,4 @@
-"""Answers a question of MicroScenes 2 from the scene's data and the question's words alone.
+"""Answers a question of MicroScenes from the scene's data and the question's words alone.
 
 It shares no code with the makers of the questions: what a person with the list of things would say.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-from laser_tools.evaluation.benchmarks.microscenes.scenes import LabelledThing, Scene
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, Thing
 
 COLOURS = ["red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink"]
 SHAPES = ["circle", "square", "triangle", "diamond", "star", "cross"]
@@ -60,12 +60,12 @@ def _about_a_thing(text: str) -> bool:
     return text.startswith(starts)
 
 
-def _called(scene: Scene, name: tuple[str | None, str]) -> list[LabelledThing]:
+def _called(scene: Scene, name: tuple[str | None, str]) -> list[Thing]:
     colour, shape = name
     return [t for t in scene.things if colour in (None, t.colour) and shape in (t.shape, "object")]
 
 
-def _counted(scene: Scene, noun: str) -> list[LabelledThing]:
+def _counted(scene: Scene, noun: str) -> list[Thing]:
     if noun == "shapes":
         return list(scene.things)
     colour = noun.removesuffix(" shapes")
@@ -97,7 +97,7 @@ def _beside(scene: Scene, text: str, name: tuple[str | None, str], way: tuple[in
     return _said(text, min(there, key=lambda pair: pair[0])[1]) if there else "nothing"
 
 
-def _distance(anchor: LabelledThing, thing: LabelledThing, way: tuple[int, int]) -> float:
+def _distance(anchor: Thing, thing: Thing, way: tuple[int, int]) -> float:
     dx, dy = thing.x - anchor.x, thing.y - anchor.y
     along, across = dx * way[0] + dy * way[1], abs(dx * way[1] + dy * way[0])
     return math.hypot(dx, dy) if along > 0 and across < along else math.inf
@@ -110,7 +110,7 @@ def _of_one(scene: Scene, text: str, name: tuple[str | None, str]) -> str:
     return said.pop() if len(said) == 1 else "unclear"
 
 
-def _said(text: str, thing: LabelledThing) -> str:
+def _said(text: str, thing: Thing) -> str:
     asks = re.split(r" of the | above | below | left of | right of ", text)[0]
     if re.search(r"colou?r", asks):
         return thing.colour

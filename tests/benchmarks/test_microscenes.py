@@ -1,4 +1,4 @@
-"""MicroScenes 2: seeded, split, in bounds, drawn where it says, and every answer true."""
+"""MicroScenes: seeded, split, in bounds, drawn where it says, and every answer true."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from laser_tools.evaluation.benchmarks.microscenes import drawing, items, pictures, words
+from laser_tools.evaluation.benchmarks.microscenes import drawing, foreign, items, pictures, words
 from laser_tools.evaluation.benchmarks.microscenes.benchmark import ASKED, MicroScenes
-from laser_tools.evaluation.benchmarks.microscenes.items import QUESTION_TYPES, asked
-from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, make_scene
+from laser_tools.evaluation.benchmarks.microscenes.items import QUESTION_TYPES, Item, asked
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, Split, make_scene
 from laser_tools.evaluation.benchmarks.microscenes.shifts import SHIFTS
-from laser_tools.pico.items import Item
-from laser_tools.pico.scenes import Split
 from tests.benchmarks import reader
 
 ITEMS = 120  # of each type
@@ -74,11 +72,11 @@ def test_no_scene_of_one_split_or_seed_is_in_another() -> None:
 
 
 def test_words_from_outside_differ_between_splits_and_are_not_of_the_world() -> None:
-    for table in (words.FOREIGN, words.OFF_TOPIC):
+    for table in (foreign.FOREIGN, foreign.OFF_TOPIC):
         for a, b in combinations(table.values(), 2):
             assert not set(a) & set(b)
     names = {*reader.COLOURS, *reader.SHAPES}
-    assert not names & {noun for nouns in words.FOREIGN.values() for noun in nouns}
+    assert not names & {noun for nouns in foreign.FOREIGN.values() for noun in nouns}
 
 
 @pytest.mark.parametrize("scene", SCENES[:60], ids=lambda scene: str(scene.seed))

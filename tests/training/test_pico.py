@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaConfig
 
-from laser_tools.evaluation.benchmarks.microscenes import questions
-from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene
-from laser_tools.pico import build
-from laser_tools.pico.build import build_config
-from laser_tools.pico.questions import Question, View
-from laser_tools.pico.scenes import Thing
-from laser_tools.pico.words import COLOURS, LABEL_CHARS, PLACES
+from laser_tools.evaluation.benchmarks.microscenes.asking import Question, View
+from laser_tools.evaluation.benchmarks.microscenes.drawing import draw_scene
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, Thing, make_scene
+from laser_tools.evaluation.benchmarks.microscenes.words import COLOURS, LABEL_CHARS, PLACES
 from training import loop
-from training.pico import recipe, rows, views
+from training.pico import build, recipe, rows, views
+from training.pico.build import GRID, build_config, build_processor
+from training.pico.cells import glyph_targets
 from training.pico.diets import BIND, HOPS, JOINT, PAIRS, TEXT, TRIPLES, TWINS
 from training.pico.packing import pack, prefix_ids, sparse_cells, symbolic_cells
 from training.pico.parts import Parts
+from training.pico.questions import placed
 from training.pico.rows import Row, Segment
-from training.pico.steps import label_loss, place_loss
+from training.pico.steps import Stepped, label_loss, normalise, place_loss
 from training.pico.store import ViewStore, draw_store
-from training.pico.world import TOKENS, World, scene_and_views
+from training.pico.views import render, view_specs, what_is_seen
+from training.pico.world import World, scene_and_views
 
 SCENES = 6
 CPU = torch.device("cpu")
@@ -75,7 +76,7 @@ def test_packed_questions_equal_separate_prompts(store: ViewStore) -> None:
     parts.model.eval()
     pixels = torch.from_numpy(np.array(world.pixels(packed_rows))).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
-        cells, _ = parts.image_cells(pixels)
+        cells = parts.projected(parts.told(pixels))
         packed = pack(maker, packed_rows)
         ours = parts.answer_logits(replace(packed, mask=packed.mask.float()), cells).logits
         parts.model.set_attn_implementation({"text_config": "sdpa"})
@@ -84,7 +85,7 @@ def test_packed_questions_equal_separate_prompts(store: ViewStore) -> None:
             for row, own in zip(packed_rows, pixels.tensor_split((2, 3)), strict=True)
             for segment in row.segments
         ])  # fmt: skip
-    # image_cells runs the tower in bfloat16, the stock pass in float32
+    # told runs the tower in bfloat16, the stock pass in float32
     torch.testing.assert_close(ours, theirs, atol=2e-2, rtol=0)
     assert ours.std() > 10 * (ours - theirs).abs().max()
 
@@ -160,7 +161,7 @@ def test_labels_are_those_that_the_question_compares() -> None:
         1.0,
     )
     red, blue = view.things
-    maker = rows.RowMaker(build.build_tokenizer(TOKENS), JOINT, "train")
+    maker = rows.RowMaker(build.build_tokenizer(), JOINT, "train")
     asked = {"same label": (red, blue), "neighbour reading": (red, blue), "relation": (red, blue)}
     found = {
         kind: maker._segment(np.random.default_rng(0), Question(kind, "?", "yes", things), view)
@@ -231,7 +232,7 @@ def test_what_is_in_a_ninth_of_the_picture_is_all_that_is_there() -> None:
     asked = 0
     for index in range(200):
         scene, specs = scene_and_views("train", index)
-        question = questions.placed(
+        question = placed(
             np.random.default_rng(index), views.what_is_seen(scene, specs[views.WHOLE])
         )
         if question:
@@ -249,8 +250,8 @@ def _ninth(scene: Scene, thing: Thing) -> str:
     return PLACES[int(3 * thing.y / scene.size[1])][int(3 * thing.x / scene.size[0])]
 
 
-def one_layer(tokens: Sequence[str] | None = None) -> LlavaConfig:
-    config = build_config(tokens)
+def one_layer() -> LlavaConfig:
+    config = build_config()
     config.text_config.num_hidden_layers = 1
     return config
 
@@ -275,7 +276,7 @@ def test_every_stage_trains_and_the_last_exports(
     name = "model.vision_tower.row"
     torch.testing.assert_close(model.state_dict()[name], saved[name], atol=1e-3, rtol=0)
     tokenizer = AutoProcessor.from_pretrained(tmp_path / "model").tokenizer
-    assert tokenizer.convert_ids_to_tokens(range(len(tokenizer))) == list(TOKENS)
+    assert tokenizer.convert_ids_to_tokens(range(len(tokenizer))) == list(build.TOKENS)
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
@@ -286,7 +287,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     plans = [replace(plan, steps=4) for plan in tiny if plan.name == "bind"]
     recipe.train(tmp_path / "whole", CPU, ("bind",), plans)
 
-    def stopped(parts: Parts, world: World, rng: np.random.Generator, batch: int) -> recipe.Stepped:
+    def stopped(parts: Parts, world: World, rng: np.random.Generator, batch: int) -> Stepped:
         if len((tmp_path / "parts" / "bind.jsonl").read_text().splitlines()) == 3:
             raise KeyboardInterrupt
         return plans[0].step(parts, world, rng, batch)
@@ -299,3 +300,50 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
 def _losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "bind.jsonl").read_text().splitlines()]
+
+
+def test_labels_are_one_token_a_character(tmp_path: Path) -> None:
+    build_processor().save_pretrained(tmp_path)
+    tokenizer = AutoProcessor.from_pretrained(tmp_path).tokenizer
+    for text, count in (("047", 3), ("kx", 2), ("top left", 2), ("hexagon", 7)):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert len(ids) == count
+        assert tokenizer.decode(ids) == text
+
+
+def test_an_image_of_any_shape_becomes_one_grid() -> None:
+    inputs = build_processor()(
+        text=["<s>user: <image>"], images=[Image.new("RGB", (300, 900))], return_tensors="pt"
+    )
+    assert inputs["pixel_values"].shape == (1, 3, 96, 96)
+    assert int((inputs["input_ids"] == build_processor().image_token_id).sum()) == GRID * GRID
+
+
+def test_a_view_has_the_pixels_that_the_processor_makes() -> None:
+    scene = make_scene("train", 5)
+    image, spec = draw_scene(scene), view_specs(scene)[1]
+    ours = normalise(render(scene, image, spec)[None])
+    theirs = build_processor().image_processor(image.crop(spec.box), return_tensors="pt")
+    torch.testing.assert_close(ours, theirs["pixel_values"], atol=1e-5, rtol=0)
+
+
+def test_a_masked_thing_is_gone_from_pixels_and_targets() -> None:
+    scene = next(s for i in range(50) if (s := make_scene("train", i)).things)
+    spec = view_specs(scene)[views.MASKED_NEAR]
+    masked = render(scene, draw_scene(scene), spec)
+    plain = render(scene, draw_scene(scene), replace(spec, masked=None))
+    assert spec.masked
+    assert not np.array_equal(plain, masked)
+    assert spec.masked.name not in {thing.name for thing in what_is_seen(scene, spec).things}
+
+
+def test_glyphs_are_named_only_where_they_can_be_told_apart() -> None:
+    scene = next(s for i in range(50) if (s := make_scene("train", i)).things)
+    thing = scene.things[0]  # the largest, which always carries large letters
+    whole, near = (what_is_seen(scene, view_specs(scene)[v]) for v in (views.WHOLE, views.NEAR))
+    far = replace(whole, size=(4 * whole.size[0], 4 * whole.size[1]))
+    assert (glyph_targets(far) <= 0).all()
+    around = replace(whole, things=(replace(thing, x=192.0, y=192.0),), cut=(), size=(384.0, 384.0))
+    found = {LABEL_CHARS[code - 1] for code in np.unique(glyph_targets(around)) if code > 0}
+    assert found == set(thing.label)
+    assert near.size[0] == whole.size[0] / 2

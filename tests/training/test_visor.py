@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
-from laser_tools.pico.build import build_config, build_processor
-from laser_tools.pico.scenes import Split
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
 from laser_tools.visor.choice import Choice
 from laser_tools.visor.model import VisorForConditionalGeneration
 from laser_tools.visor.router import Router
 from laser_tools.visor.walk import walk
 from laser_tools.vlm.load import load_vlm
+from training.pico.build import build_config, build_processor
 from training.pico.store import draw_store
 from training.visor import labels, recipe
 from training.visor.labels import Labelled, read_by_router

@@ -7,9 +7,9 @@ import io
 from PIL import Image
 
 from laser_tools.engine import LocalEngine
+from laser_tools.evaluation.benchmarks.microscenes.items import draw_items
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.images.upright import UprightImage
-from laser_tools.pico.items import draw_items
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.worker.backends.local import load_engine
 from tests.worker.harness import house, settings, sha256

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from laser_tools.engine import LocalEngine
+from laser_tools.evaluation.benchmarks.microscenes.items import draw_items
 from laser_tools.images.upright import UprightImage
-from laser_tools.pico.items import draw_items
 from laser_tools.schema import AnswerRequest
 from laser_tools.worker.backends.local import load_engine
 from tests.hardening.credentials import ROUTES

@@ -1,4 +1,4 @@
-"""Train pico 2: `python -m training.pico --out runs/pico2`; run it again to resume."""
+"""Train pico: `python -m training.pico --out runs/pico`; run it again to resume."""
 
 from __future__ import annotations
 

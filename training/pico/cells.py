@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
-from laser_tools.evaluation.benchmarks.microscenes.scenes import LabelledThing
-from laser_tools.pico.draw import CAP_HEIGHT, CHAR_ADVANCE, label_centre
-from laser_tools.pico.questions import View
-from laser_tools.pico.scenes import Thing
-from laser_tools.pico.views import FINE_GRID, GRID, IGNORE, INPUT_PX, MAX_LABEL
-from laser_tools.pico.words import COLOURS, LABEL_CHARS, SHAPES
+from laser_tools.evaluation.benchmarks.microscenes.asking import View
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Thing
+from laser_tools.evaluation.benchmarks.microscenes.things import (
+    CAP_HEIGHT,
+    CHAR_ADVANCE,
+    label_centre,
+)
+from laser_tools.evaluation.benchmarks.microscenes.words import COLOURS, LABEL_CHARS, SHAPES
+from training.pico.build import GRID, INPUT_PX
 
+MAX_LABEL = 3
+FINE_GRID = 24  # the tower's features at stride 4: fine enough for one character a cell
+IGNORE = -1
 FIELDS = ("colour", "shape", "char1", "char2", "char3")  # of a cell's thing; 0 means none
 FIELD_SIZES = (len(COLOURS) + 1, len(SHAPES) + 1, *(len(LABEL_CHARS) + 1,) * MAX_LABEL)
 CHARS = slice(2, 5)
@@ -48,7 +52,7 @@ def _codes(thing: Thing, view: View) -> list[int]:
     name = [_COLOUR_IDS[thing.colour], _SHAPE_IDS[thing.shape]]
     if thing in view.cut:
         return [*name, IGNORE, IGNORE, IGNORE, 0]
-    size = cast(LabelledThing, thing).label_px * INPUT_PX / np.array(view.size)
+    size = thing.label_px * INPUT_PX / np.array(view.size)
     legible = CHAR_ADVANCE * size[0] >= MIN_ADVANCE_PX and CAP_HEIGHT * size[1] >= MIN_CAP_PX
     return [*name, *characters(thing.label), int(legible or not thing.label)]
 
@@ -64,11 +68,11 @@ def glyph_targets(view: View) -> np.ndarray:
     targets = np.zeros((FINE_GRID, FINE_GRID), dtype=np.int8)
     centres = (np.arange(FINE_GRID) + 0.5)[:, None] * (np.array(view.size) / FINE_GRID)
     for thing in (*view.cut, *view.things):
-        _letter(targets, centres, cast(LabelledThing, thing), view)
+        _letter(targets, centres, thing, view)
     return targets
 
 
-def _letter(targets: np.ndarray, centres: np.ndarray, thing: LabelledThing, view: View) -> None:
+def _letter(targets: np.ndarray, centres: np.ndarray, thing: Thing, view: View) -> None:
     """Mark the fine cells of one thing's characters, in place."""
     pixel = np.array(view.size) / INPUT_PX  # scene pixels per view pixel
     advance, (x, y) = CHAR_ADVANCE * thing.label_px, label_centre(thing)

@@ -40,6 +40,7 @@ class Diet:
     most_things: int = THINGS[1]  # scenes are cut down to so many
     thin_share: float = 0.0  # of symbolic rows: one cell a thing
     sparse_share: float = 0.0  # of batches with pixels: most of the background is left out
+    symbolic_share: float = 0.0  # of batches, in a stage with pixels: as symbolic scenes
     twins: bool = False  # symbolic scenes in which every second thing says what the one before does
     place_weight: float = 0.3  # of the losses of places and labels, beside the answers'
 
@@ -137,4 +138,5 @@ JOINT = Diet(
     blind_share=0.65,
     questions=12,  # an image costs more, so more is asked of it
     sparse_share=0.75,
+    symbolic_share=0.15,
 )

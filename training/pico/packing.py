@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from laser_tools.pico.views import GRID
+from training.pico.build import GRID
 from training.pico.rows import KINDS, NO_LABELS, Row, RowMaker
 
 CELLS = GRID * GRID

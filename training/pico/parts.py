@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from laser_tools.pico import attention
-from laser_tools.pico.build import INIT_STD, build_model
-from laser_tools.pico.views import GRID, MAX_LABEL
-from laser_tools.pico.words import COLOURS, LABEL_CHARS, SHAPES
-from training.pico.cells import FIELD_SIZES
+from laser_tools.evaluation.benchmarks.microscenes.words import COLOURS, LABEL_CHARS, SHAPES
+from training.pico import attention
+from training.pico.build import GRID, INIT_STD, TOKENS, build_model
+from training.pico.cells import FIELD_SIZES, MAX_LABEL
 from training.pico.packing import Packed
-from training.pico.world import TOKENS
 
 CHARACTERS = len(LABEL_CHARS) + 1  # 0 for none
 WAVES = ((0.25, 2.0), (0.5, 2.0), (1.0, 1.0), (2.0, 1.0))  # (half periods over the side, weight)
@@ -83,6 +81,15 @@ class Said:
     labels: Tensor
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the tower tells of a batch of views, and its `features` (B, channels, 12, 12)."""
+
+    glyphs: Tensor  # (B, characters, 24, 24): a character at each fine cell
+    fields: Tensor  # (B, sum(FIELD_SIZES), 12, 12): what each cell holds
+    features: Tensor
+
+
 @dataclass
 class Parts:
     """The model, its symbolic eyes, and the heads that teach the tower."""
@@ -98,7 +105,7 @@ class Parts:
     def fresh(cls, device: torch.device, seed: int = 0) -> Parts:
         """With new weights, the same for the same seed."""
         torch.manual_seed(seed)
-        model = build_model(TOKENS)
+        model = build_model()
         model.set_attn_implementation({"text_config": attention.NAME})
         tower = model.model.vision_tower
         nn.init.normal_(tower.row, std=0.3)
@@ -139,15 +146,19 @@ class Parts:
         cells: Tensor = self.symbols(targets, self.model.model.language_model.embed_tokens.weight)
         return cells
 
-    def image_cells(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Projected cells (B*144, width), and the tower's dense logits (B, fields, 12, 12)."""
-        model = self.model.model
+    def told(self, pixels: Tensor) -> Told:
+        """Pixels (B, 3, 96, 96) through the tower and the heads that teach it."""
         with self.autocast():
-            features = model.vision_tower.scales(pixels)[1]
-            logits = self.heads["cells"](features)
-        place = model.vision_tower.row[:, None] + model.vision_tower.column[None]
-        hidden = (features.float().permute(0, 2, 3, 1) + place).flatten(0, 2)
-        return model.multi_modal_projector(hidden), logits.float()
+            fine, coarse = self.model.model.vision_tower.scales(pixels)
+            return Told(self.heads["glyphs"](fine), self.heads["cells"](coarse), coarse)
+
+    def projected(self, told: Told) -> Tensor:
+        """What the projector makes of every cell: (B*144, width)."""
+        tower = self.model.model.vision_tower
+        place = tower.row[:, None] + tower.column[None]
+        hidden = (told.features.float().permute(0, 2, 3, 1) + place).flatten(0, 2)
+        cells: Tensor = self.model.model.multi_modal_projector(hidden)
+        return cells
 
     def answer_logits(self, packed: Packed, cells: Tensor) -> Said:
         """What is said at every position whose next token is an answer's.

@@ -1,4 +1,4 @@
-"""pico 2 from nothing: bind, hops, text, twins, draw views, tower, align, joint. All can resume.
+"""pico from nothing: bind, hops, text, twins, draw views, tower, align, joint. All can resume.
 
 The language model (bind to twins) and the tower do not need each other: two runs in one folder,
 with a thread each, can train them at the same time.
@@ -12,22 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from laser_tools.pico.export import export
-from laser_tools.pico.scenes import Split
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
 from training import loop
 from training.curves import draw_curves
 from training.loop import Metrics
 from training.pico.diets import BIND, HOPS, JOINT, TEXT, TWINS, Diet
+from training.pico.export import export
 from training.pico.parts import Parts
-from training.pico.steps import align_step, joint_step, text_step, tower_step
+from training.pico.steps import Stepped, align_step, joint_step, text_step, tower_step
 from training.pico.store import draw_store
-from training.pico.world import TOKENS, World
+from training.pico.world import World
 
 TRAIN_SCENES, CHECK_SCENES = 14_000, 400
 CHECK_BATCHES = 6
-Stepped = tuple[Tensor, Metrics]  # the loss, and what to log
 Step = Callable[[Parts, World, np.random.Generator, int], Stepped]
 
 
@@ -54,8 +53,8 @@ PLANS = (
     Plan("text", text_step, 1500, 40, 1.5e-3, TEXT, draws=False, needs=("hops",)),
     Plan("twins", text_step, 500, 48, 1e-3, TWINS, draws=False, needs=("text",), owns=LANGUAGE),
     Plan("tower", tower_step, 5000, 64, 2e-3, owns=TOWER),
-    Plan("align", align_step, 400, 32, 3e-3, needs=("tower", "twins")),
-    Plan("joint", joint_step, 2000, 20, 7e-4, needs=("align",)),
+    Plan("align", align_step, 1500, 64, 2e-3, needs=("tower", "twins")),
+    Plan("joint", joint_step, 1300, 20, 4e-4, needs=("align",)),
 )
 STAGES = tuple(plan.name for plan in PLANS)
 
@@ -78,7 +77,7 @@ def train(
             draw_curves(folder, [plan.name for plan in plans], folder / "curves.png")
     last = plans[-1].name
     if last in stages:
-        export(folder / f"{last}.pt", folder / "model", TOKENS)
+        export(folder / f"{last}.pt", folder / "model")
 
 
 def _stage(plan: Plan, plans: Sequence[Plan], folder: Path, device: torch.device) -> loop.Stage:
@@ -136,7 +135,7 @@ def _trained_by(stage: str, parts: Parts) -> list[nn.Parameter]:
         "hops": [model.language_model, parts.symbols, parts.pointers],
         "text": language,
         "twins": language,
-        "align": [model.multi_modal_projector],
+        "align": [*tower, model.multi_modal_projector],
         "joint": [
             *tower,
             model.multi_modal_projector,
@@ -145,7 +144,4 @@ def _trained_by(stage: str, parts: Parts) -> list[nn.Parameter]:
             parts.spellers,
         ],
     }
-    trained = [p for module in chosen[stage] for p in module.parameters()]
-    if stage == "align":
-        trained += [model.vision_tower.row, model.vision_tower.column]
-    return trained
+    return [p for module in chosen[stage] for p in module.parameters()]

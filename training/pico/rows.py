@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import cast
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from laser_tools.evaluation.benchmarks.microscenes import questions as asks
-from laser_tools.evaluation.benchmarks.microscenes.scenes import LabelledThing, Scene
+from laser_tools.evaluation.benchmarks.microscenes.asking import Question, View, phrase
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, Split, Thing
 from laser_tools.evaluation.benchmarks.microscenes.unanswerable import beside, none
-from laser_tools.evaluation.benchmarks.microscenes.words import HABITS, NOTHING
-from laser_tools.pico import questions as first
-from laser_tools.pico.build import INSTRUCTION
-from laser_tools.pico.questions import Question, View
-from laser_tools.pico.scenes import Split, Thing
-from laser_tools.pico.views import GRID, MAX_LABEL
-from laser_tools.pico.words import with_article
-from training.pico.cells import characters
+from laser_tools.evaluation.benchmarks.microscenes.words import HABITS, NOTHING, with_article
+from training.pico.build import GRID, INSTRUCTION
+from training.pico.cells import MAX_LABEL, characters
 from training.pico.diets import PAIRS, TRIPLES, Diet
+from training.pico.questions import carrier, location, placed
 from training.pico.views import ViewSpec, what_is_seen
 
 KINDS = (
@@ -78,7 +74,7 @@ def label(rng: np.random.Generator, view: View) -> Question | None:
 
 
 def _label_kind(thing: Thing) -> str:
-    lettering = cast(LabelledThing, thing).lettering
+    lettering = thing.lettering
     if not thing.label:
         return "none"
     if lettering == "habit":
@@ -113,12 +109,12 @@ class RowMaker:
             **asks.ANSWERABLE,
             "label": label,
             "neighbour reading": _neighbour,
-            "location": first.location,
-            "carrier": asks.carrier,
+            "location": location,
+            "carrier": carrier,
             "largest": asks.largest,
             "beside": beside,
             "twins": twins,
-            "placed": asks.placed,
+            "placed": placed,
             "none": none(split),
         }
 
@@ -154,7 +150,7 @@ class RowMaker:
         return Row(scene_id, views, [self._segment(rng, question, view) for question in asked])
 
     def _asked(
-        self, rng: np.random.Generator, view: View, near: View, masked: LabelledThing | None
+        self, rng: np.random.Generator, view: View, near: View, masked: Thing | None
     ) -> Question:
         """A question of the diet; where the view has no subject for it, one without an answer."""
         if masked and rng.random() < MASKED_SHARE:
@@ -191,11 +187,11 @@ def _places(question: Question, view: View) -> tuple[int, int]:
     return cells[0], -1 if beside_nothing else cells[-1]
 
 
-def _about_masked(rng: np.random.Generator, thing: LabelledThing) -> Question:
+def _about_masked(rng: np.random.Generator, thing: Thing) -> Question:
     """A masked thing is not there; its label can only be guessed."""
     if thing.label and rng.random() < 0.6:
-        return Question("masked", asks.phrase(rng, "reading", thing=thing.name), thing.label, ())
-    text = asks.phrase(rng, "existence", a_thing=with_article(thing.name))
+        return Question("masked", phrase(rng, "reading", thing=thing.name), thing.label, ())
+    text = phrase(rng, "existence", a_thing=with_article(thing.name))
     return Question("masked", text, "no", ())
 
 

@@ -2,29 +2,34 @@
 
 tower   dense supervision: every cell's colour, shape and characters
 text    the language model alone, on symbolic scenes (cells as summed embeddings)
-align   the projector, to write for each cell what the symbolic embedding would say
+align   tower and projector, to write for each cell what the symbolic embedding would say
 joint   everything together, on all views and prompts
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from laser_tools.pico.views import GRID, IGNORE
 from training.loop import Metrics
-from training.pico.cells import CHARS, FIELD_SIZES, FIELDS, LEGIBLE
+from training.pico.build import GRID
+from training.pico.cells import CHARS, FIELD_SIZES, FIELDS, IGNORE, LEGIBLE
 from training.pico.packing import Packed, pack, sparse_cells, symbolic_cells
-from training.pico.parts import Parts
+from training.pico.parts import Parts, Told
 from training.pico.rows import KINDS
 from training.pico.views import KINDS as VIEW_KINDS
 from training.pico.world import World
 
 TOWER_VIEWS = (0.14, 0.22, 0.14, 0.12, 0.18, 0.08, 0.06, 0.03, 0.03)  # shares of views.KINDS
-DENSE_WEIGHT = 0.15  # of the dense loss, beside the answers'
+DENSE_WEIGHT = 0.5  # of the dense loss, beside the answers'
+ALIGN_WEIGHT = 8.0  # of the projector's loss, beside the tower's
+KEPT_ALIGN_WEIGHT = 4.0  # of the same, beside the answers'
 Draw = np.random.Generator
+Stepped = tuple[Tensor, Metrics]  # the loss, and what to log
 
 
 def normalise(pixels: np.ndarray, rng: Draw | None = None) -> Tensor:
@@ -39,7 +44,7 @@ def normalise(pixels: np.ndarray, rng: Draw | None = None) -> Tensor:
     return x * gain + shift + 0.02 * torch.randn_like(x)
 
 
-def dense_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Metrics]:
+def dense_loss(logits: Tensor, targets: Tensor) -> Stepped:
     """Cross-entropy per field; (B, sum(FIELD_SIZES), 12, 12) against (B, 12, 12, PLANES).
 
     Background counts a tenth for colour and shape; characters count only where they are legible.
@@ -67,28 +72,45 @@ def glyph_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, float]:
     return loss, _mean((logits.argmax(1) == targets)[targets > 0])
 
 
-def tower_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
+@dataclass(frozen=True)
+class Views:
+    """A batch of drawn views: pixels (B, 3, 96, 96), and targets of cells and of characters."""
+
+    pixels: Tensor
+    cells: Tensor
+    glyphs: Tensor
+
+
+def draw_batch(parts: Parts, world: World, rng: Draw, batch: int) -> Views:
+    """Random views of random scenes."""
+    assert world.store is not None
+    scenes = rng.integers(len(world.store), size=batch)
+    views = rng.choice(len(VIEW_KINDS), size=batch, p=TOWER_VIEWS)
+    glyphs = np.stack([world.glyphs(int(s), int(v)) for s, v in zip(scenes, views, strict=True)])
+    return Views(
+        normalise(world.store.pixels[scenes, views], rng).to(parts.device),
+        torch.from_numpy(world.store.targets[scenes, views]).to(parts.device),
+        torch.from_numpy(glyphs).long().to(parts.device),
+    )
+
+
+def tower_step(parts: Parts, world: World, rng: Draw, batch: int) -> Stepped:
     """Dense supervision on random views: what each cell holds, and at stride 4 each character.
 
     Without the second, characters stay at chance: which of three is where is too much to find.
     """
-    assert world.store is not None
-    scenes = rng.integers(len(world.store), size=batch)
-    views = rng.choice(len(VIEW_KINDS), size=batch, p=TOWER_VIEWS)
-    pixels = normalise(world.store.pixels[scenes, views], rng).to(parts.device)
-    targets = torch.from_numpy(world.store.targets[scenes, views]).to(parts.device)
-    glyphs = np.stack([world.glyphs(int(s), int(v)) for s, v in zip(scenes, views, strict=True)])
-    with parts.autocast():
-        fine, coarse = parts.model.model.vision_tower.scales(pixels)
-        fine_logits, logits = parts.heads["glyphs"](fine), parts.heads["cells"](coarse)
-    loss, metrics = dense_loss(logits.float(), targets)
-    extra, right = glyph_loss(fine_logits.float(), torch.from_numpy(glyphs).long().to(parts.device))
+    views = draw_batch(parts, world, rng, batch)
+    return told_loss(parts.told(views.pixels), views)
+
+
+def told_loss(told: Told, views: Views) -> Stepped:
+    """The losses of cells and of characters, with the shares that are right."""
+    loss, metrics = dense_loss(told.fields.float(), views.cells)
+    extra, right = glyph_loss(told.glyphs.float(), views.glyphs)
     return loss + extra, metrics | {"glyphs": right}
 
 
-def language_loss(
-    parts: Parts, packed: Packed, cells: Tensor, place_weight: float
-) -> tuple[Tensor, Metrics]:
+def language_loss(parts: Parts, packed: Packed, cells: Tensor, place_weight: float) -> Stepped:
     """Cross-entropy of answers and, at a weight, of places and labels; right answers by kind."""
     with parts.autocast():
         said = parts.answer_logits(packed, cells)
@@ -99,7 +121,7 @@ def language_loss(
     return loss + place_weight * (where + what), right | metrics | read
 
 
-def place_loss(told: Tensor, places: Tensor) -> tuple[Tensor, Metrics]:
+def place_loss(told: Tensor, places: Tensor) -> Stepped:
     """Cross-entropy of rows and columns (layers, targets, 4, GRID) against cells (targets, 2), the
     mean over layers; and how often the best layer tells where the things of two hops are.
 
@@ -118,7 +140,7 @@ def place_loss(told: Tensor, places: Tensor) -> tuple[Tensor, Metrics]:
     return loss, {"first place": named, "second place": asked}
 
 
-def label_loss(told: Tensor, labels: Tensor) -> tuple[Tensor, Metrics]:
+def label_loss(told: Tensor, labels: Tensor) -> Stepped:
     """Cross-entropy of characters (layers, targets, 2 * MAX_LABEL, characters) against codes
     (targets, 2 * MAX_LABEL), the mean over layers; and how often the best layer tells both labels.
 
@@ -150,7 +172,7 @@ def answered_right(chosen: Tensor, packed: Packed) -> Metrics:
     return {name: _mean(wrong[kind == i] == 0) for i, name in enumerate(KINDS) if (kind == i).any()}
 
 
-def text_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
+def text_step(parts: Parts, world: World, rng: Draw, batch: int) -> Stepped:
     """The language model on symbolic scenes: only cells that hold something have a token."""
     rows = world.rows(rng, batch)
     targets = [world.targets(row) for row in rows]
@@ -160,38 +182,49 @@ def text_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor
     return language_loss(parts, packed, cells, world.diet.place_weight)
 
 
-def align_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
-    """Projected cells against symbolic embeddings, as a share of the embeddings' variance."""
-    assert world.store is not None
-    scenes = rng.integers(len(world.store), size=batch)
-    views = rng.integers(len(VIEW_KINDS), size=batch)
-    targets = torch.from_numpy(world.store.targets[scenes, views]).to(parts.device)
+def align_step(parts: Parts, world: World, rng: Draw, batch: int) -> Stepped:
+    """Projected cells against symbolic embeddings, as a share of the embeddings' variance; the
+    tower goes on learning what cells hold, and now so that the projector can say it."""
+    views = draw_batch(parts, world, rng, batch)
+    told = parts.told(views.pixels)
+    aligned, unexplained = align_loss(parts, parts.projected(told), views.cells)
+    loss, metrics = told_loss(told, views)
+    return loss + ALIGN_WEIGHT * aligned, metrics | unexplained
+
+
+def align_loss(parts: Parts, projected: Tensor, targets: Tensor) -> Stepped:
+    """Projected cells (B*144, width) against the symbolic ones of targets (B, 12, 12, PLANES)."""
     with torch.no_grad():
         wanted = parts.symbolise(targets)
-    pixels = normalise(world.store.pixels[scenes, views], rng).to(parts.device)
-    cells, _ = parts.image_cells(pixels)
     colour = targets[..., 0].flatten()
     weight = torch.where(colour > 0, 1.0, 0.1) * (colour != IGNORE)
-    error = ((cells - wanted) ** 2).mean(1)
+    error = ((projected - wanted) ** 2).mean(1)
     loss = (error * weight).sum() / weight.sum() / wanted.var(0).mean()
     unexplained = error[colour > 0].mean() / wanted[colour > 0].var(0).mean()
     return loss, {"unexplained": unexplained.item()}
 
 
-def joint_step(parts: Parts, world: World, rng: Draw, batch: int) -> tuple[Tensor, Metrics]:
-    """Pixels to answers; dense supervision goes on at a small weight.
+def joint_step(parts: Parts, world: World, rng: Draw, batch: int) -> Stepped:
+    """Pixels to answers; what tower and projector were taught goes on at a smaller weight.
 
-    Sparse batches leave out most of the background, which costs as much as the things do.
+    Sparse batches leave out most of the background, which costs as much as the things do. Some
+    batches are symbolic, as in `text`: without them what was learned there was forgotten.
     """
+    if rng.random() < world.diet.symbolic_share:
+        return text_step(parts, world, rng, batch)
     rows = world.rows(rng, batch)
     drawn = world.drawn_targets(rows)
     sparse = rng.random() < world.diet.sparse_share
     packed = pack(world.maker, rows, sparse_cells(rng, rows, drawn) if sparse else None)
-    cells, dense = parts.image_cells(normalise(world.pixels(rows), rng).to(parts.device))
-    weight = world.diet.place_weight
-    loss, metrics = language_loss(parts, packed.to(parts.device), cells, weight)
-    extra, dense_metrics = dense_loss(dense, torch.from_numpy(drawn).to(parts.device))
-    return loss + DENSE_WEIGHT * extra, metrics | {"char1_cells": dense_metrics["char1"]}
+    told = parts.told(normalise(world.pixels(rows), rng).to(parts.device))
+    cells, targets = parts.projected(told), torch.from_numpy(drawn).to(parts.device)
+    loss, metrics = language_loss(
+        parts, packed.to(parts.device), cells, world.diet.place_weight
+    )
+    held, dense_metrics = dense_loss(told.fields.float(), targets)
+    aligned, unexplained = align_loss(parts, cells, targets)
+    loss = loss + DENSE_WEIGHT * held + KEPT_ALIGN_WEIGHT * aligned
+    return loss, metrics | unexplained | {"char1_cells": dense_metrics["char1"]}
 
 
 def _mean(right: Tensor) -> float:

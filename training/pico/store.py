@@ -13,9 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from laser_tools.evaluation.benchmarks.microscenes.drawing import draw_scene
-from laser_tools.evaluation.benchmarks.microscenes.scenes import make_scene
-from laser_tools.pico.scenes import Split
-from laser_tools.pico.views import GRID, INPUT_PX
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split, make_scene
+from training.pico.build import GRID, INPUT_PX
 from training.pico.cells import PLANES, cell_targets
 from training.pico.views import KINDS, render, view_specs, what_is_seen
 

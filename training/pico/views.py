@@ -1,4 +1,4 @@
-"""What pico 2 is trained on: views of a scene at all scales, as methods that crop would make them.
+"""What pico is trained on: views of a scene at all scales, as methods that crop would make them.
 
 A view is a crop of a scene, or a crop of a crop, resized exactly as pico's processor resizes; in a
 masked one the patches over one thing are painted grey (LASER's negative stream).
@@ -12,10 +12,10 @@ from itertools import permutations
 import numpy as np
 from PIL import Image
 
+from laser_tools.evaluation.benchmarks.microscenes.asking import View
 from laser_tools.evaluation.benchmarks.microscenes.questions import unlike
-from laser_tools.evaluation.benchmarks.microscenes.scenes import LabelledThing, Scene, far_apart
-from laser_tools.pico.questions import View
-from laser_tools.pico.views import GRID, INPUT_PX
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, Thing, far_apart
+from training.pico.build import GRID, INPUT_PX
 
 Rectangle = tuple[int, int, int, int]
 
@@ -40,7 +40,7 @@ class ViewSpec:
     """Where a view lies in its scene (pixels), and which thing is masked in it."""
 
     box: Rectangle
-    masked: LabelledThing | None = None
+    masked: Thing | None = None
 
 
 def view_specs(scene: Scene) -> list[ViewSpec]:
@@ -62,9 +62,7 @@ def view_specs(scene: Scene) -> list[ViewSpec]:
     ]
 
 
-def _subjects(
-    rng: np.random.Generator, scene: Scene
-) -> tuple[LabelledThing | None, LabelledThing | None]:
+def _subjects(rng: np.random.Generator, scene: Scene) -> tuple[Thing | None, Thing | None]:
     """Two things to look at: such as can be compared, far-apart ones, or any."""
     if not scene.things:
         return None, None
@@ -79,7 +77,7 @@ def _subjects(
 
 
 def _around(
-    rng: np.random.Generator, outer: Rectangle, thing: LabelledThing | None, share: float
+    rng: np.random.Generator, outer: Rectangle, thing: Thing | None, share: float
 ) -> Rectangle:
     """A box with a share of `outer`'s sides inside of it, that holds the thing, not in its middle;
     anywhere if there is none."""
@@ -95,7 +93,7 @@ def _around(
     return left, top, left + width, top + height
 
 
-def masked_cells(scene: Scene, thing: LabelledThing) -> Rectangle:
+def masked_cells(scene: Scene, thing: Thing) -> Rectangle:
     """The whole-image pixel rectangle of the grid cells that a thing's box touches."""
     cell_w, cell_h = scene.size[0] / GRID, scene.size[1] / GRID
     box = thing.box
@@ -118,8 +116,8 @@ def what_is_seen(scene: Scene, spec: ViewSpec) -> View:
     """The things of a view in its own pixel frame: whole ones, and those cut by border or mask."""
     x0, y0, x1, y1 = spec.box
     hidden = masked_cells(scene, spec.masked) if spec.masked else (0, 0, 0, 0)
-    seen: list[LabelledThing] = []
-    cut: list[LabelledThing] = []
+    seen: list[Thing] = []
+    cut: list[Thing] = []
     for thing in scene.things:
         share = _share_inside(thing, spec.box) - _share_inside(thing, hidden)
         if share > CUT:
@@ -128,7 +126,7 @@ def what_is_seen(scene: Scene, spec: ViewSpec) -> View:
     return View(tuple(seen), tuple(cut), (float(x1 - x0), float(y1 - y0)), scene.unit)
 
 
-def _share_inside(thing: LabelledThing, box: Rectangle) -> float:
+def _share_inside(thing: Thing, box: Rectangle) -> float:
     width = min(thing.x + thing.radius, box[2]) - max(thing.x - thing.radius, box[0])
     height = min(thing.y + thing.radius, box[3]) - max(thing.y - thing.radius, box[1])
     return float(max(width, 0.0) * max(height, 0.0) / (2 * thing.radius) ** 2)

@@ -9,21 +9,18 @@ import numpy as np
 
 from laser_tools.evaluation.benchmarks.microscenes.scenes import (
     THINGS,
-    LabelledThing,
     Scene,
+    Split,
+    Thing,
     make_scene,
     one_changed,
 )
-from laser_tools.evaluation.benchmarks.microscenes.words import PHRASINGS
-from laser_tools.pico.build import build_tokenizer, vocabulary
-from laser_tools.pico.scenes import Split
+from training.pico.build import build_tokenizer
 from training.pico.cells import cell_targets, glyph_targets
 from training.pico.diets import Diet
 from training.pico.rows import Row, RowMaker
 from training.pico.store import ViewStore
 from training.pico.views import ViewSpec, view_specs, what_is_seen
-
-TOKENS = tuple(vocabulary(PHRASINGS))
 
 
 @lru_cache(maxsize=20_000)
@@ -33,9 +30,7 @@ def scene_and_views(split: Split, index: int) -> tuple[Scene, list[ViewSpec]]:
     return scene, view_specs(scene)
 
 
-def _twinned(
-    rng: np.random.Generator, things: tuple[LabelledThing, ...]
-) -> tuple[LabelledThing, ...]:
+def _twinned(rng: np.random.Generator, things: tuple[Thing, ...]) -> tuple[Thing, ...]:
     """Every second thing carries the label of the one before it, or one that is nearly that."""
     done = list(things)
     for i in range(1, len(done), 2):
@@ -52,7 +47,7 @@ class World:
         self, split: Split, scenes: int, diet: Diet, store: ViewStore | None = None
     ) -> None:
         self.split, self.count, self.store, self.diet = split, scenes, store, diet
-        self.maker = RowMaker(build_tokenizer(TOKENS), diet, split)
+        self.maker = RowMaker(build_tokenizer(), diet, split)
 
     def scene(self, index: int) -> tuple[Scene, list[ViewSpec]]:
         """Scene `index`, cut down to as many things as the diet allows."""

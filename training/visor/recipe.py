@@ -21,14 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin
 
-from laser_tools.pico import attention, tower
-from laser_tools.pico.scenes import Split
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
+from laser_tools.pico import tower
 from laser_tools.visor.config import Configuration, CrossAttention
 from laser_tools.visor.model import VisorForConditionalGeneration, register
 from laser_tools.visor.router import Router
 from training import loop
 from training.curves import draw_curves
 from training.loop import Metrics
+from training.pico import attention
 from training.pico.diets import JOINT
 from training.pico.store import ViewStore, draw_store
 from training.visor.labels import Labelled, labelled

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import ProcessorMixin
 
-from laser_tools.pico.scenes import Split
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
 from laser_tools.visor.config import Configuration
 from laser_tools.visor.model import VisorForConditionalGeneration
 from training.loop import Metrics

@@ -23,14 +23,12 @@ from laser_tools.evaluation.benchmarks import (
 )
 from laser_tools.evaluation.benchmarks.base import Benchmark
 from laser_tools.evaluation.benchmarks.file_set import FileSet, InFolder
-from laser_tools.evaluation.benchmarks.first_scenes import FirstScenes
 from laser_tools.evaluation.benchmarks.microscenes.benchmark import MicroScenes
 from laser_tools.evaluation.benchmarks.microscenes.shifts import SHIFTS
 
 DRAWN: Mapping[str, Benchmark] = {
-    "microscenes": FirstScenes(),
-    "microscenes-2": MicroScenes(),
-    **{f"microscenes-2/{shift}": MicroScenes(shift=shift) for shift in SHIFTS},
+    "microscenes": MicroScenes(),
+    **{f"microscenes/{shift}": MicroScenes(shift=shift) for shift in SHIFTS},
 }
 
 FROM_FILES: Mapping[str, FileSet] = {

@@ -1,1 +1,1 @@
-"""MicroScenes 2: a drawn world in which what LASER and its peers claim can be true or false."""
+"""MicroScenes: a drawn world in which what LASER and its peers claim can be true or false."""

@@ -1,4 +1,4 @@
-"""MicroScenes 2 as a benchmark, as it is or under a shift."""
+"""MicroScenes as a benchmark, as it is or under a shift."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.benchmarks.base import Item, Scored, exact, mean_score
+from laser_tools.evaluation.benchmarks.microscenes import items as scenes
 from laser_tools.evaluation.benchmarks.microscenes.items import QUESTION_TYPES, draw_items
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
 from laser_tools.evaluation.benchmarks.microscenes.shifts import SHIFTS
 from laser_tools.evaluation.benchmarks.pictures import HeldPicture
 from laser_tools.images.upright import UprightImage
-from laser_tools.pico import items as scenes
-from laser_tools.pico.scenes import Split
 from laser_tools.schema import GroundedAnswer
 
 ASKED = tuple(kind for kind in QUESTION_TYPES if kind != "largest")
@@ -37,7 +37,7 @@ class MicroScenes:
 
     @property
     def name(self) -> str:
-        return "microscenes-2" if self.shift is None else f"microscenes-2/{self.shift}"
+        return "microscenes" if self.shift is None else f"microscenes/{self.shift}"
 
     def items(self, split: str, n: int | None = None, seed: int = 0) -> Iterator[Item]:
         """Without `n` the items never end. Raises InvalidRequest for a split that is not there."""

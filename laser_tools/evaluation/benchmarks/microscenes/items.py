@@ -1,20 +1,41 @@
-"""MicroScenes 2 as a benchmark: images with a question, its answer and its true evidence boxes."""
+"""MicroScenes as a benchmark: images with a question, its answer and its true evidence boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
+from laser_tools.evaluation.benchmarks.microscenes.asking import Question, View
 from laser_tools.evaluation.benchmarks.microscenes.drawing import draw_scene
 from laser_tools.evaluation.benchmarks.microscenes.questions import ANSWERABLE, largest
-from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, make_scene
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Scene, Split, make_scene
 from laser_tools.evaluation.benchmarks.microscenes.unanswerable import none
-from laser_tools.pico.items import Item, whole_view
-from laser_tools.pico.questions import Question
-from laser_tools.pico.scenes import Split
+from laser_tools.schema import Box
 
 QUESTION_TYPES = (*ANSWERABLE, "largest", "none")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One benchmark question. `evidence` is empty when the right answer is that nothing is there;
+    boxes are in pixels of `image`."""
+
+    image: Image.Image
+    question: str
+    answer: str
+    type: str
+    evidence: tuple[Box, ...]
+    scene_id: int
+    detail: str  # e.g. which kind of negative
+
+
+def whole_view(scene: Scene) -> View:
+    """Everything in the scene, nothing cut."""
+    size = (float(scene.size[0]), float(scene.size[1]))
+    return View(scene.things, (), size, scene.unit)
 
 
 def draw_items(

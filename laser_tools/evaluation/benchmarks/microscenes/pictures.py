@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from laser_tools.errors import MissingExtra
-from laser_tools.pico.draw import background
-from laser_tools.pico.scenes import Split
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
+from laser_tools.evaluation.benchmarks.microscenes.surroundings import background
 
 Size = tuple[int, int]
 Draw = np.random.Generator
@@ -120,7 +120,7 @@ def photograph(split: Split) -> Image.Image:
         name = {"validation": "china.jpg", "test": "flower.jpg"}[split]
         return Image.fromarray(load_sample_image(name))
     except ImportError as error:
-        raise MissingExtra("Drawing MicroScenes", "train") from error
+        raise MissingExtra("Drawing MicroScenes", "engine") from error
 
 
 def _part_of_photograph(rng: Draw, size: Size, split: Split) -> Image.Image:

@@ -1,44 +1,85 @@
-"""The questions of MicroScenes 2 that have an answer in the picture; `unanswerable` has the others.
+"""The questions of MicroScenes that have an answer in the picture; `unanswerable` has the others.
 
 A maker takes what can be seen and returns a question, or None where there is no subject for it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import permutations
-from typing import cast
 
 import numpy as np
 
-from laser_tools.evaluation.benchmarks.microscenes.scenes import LabelledThing, Lettering, far_apart
+from laser_tools.evaluation.benchmarks.microscenes.asking import (
+    NEGATIVES,
+    Maker,
+    Question,
+    View,
+    absent_name,
+    along_and_across,
+    neighbour,
+    phrase,
+    pick,
+    short_name,
+)
+from laser_tools.evaluation.benchmarks.microscenes.scenes import (
+    FAR_APART,
+    Lettering,
+    Thing,
+    far_apart,
+)
 from laser_tools.evaluation.benchmarks.microscenes.words import (
     COUNTS,
+    DIRECTIONS,
     HABITS,
     NOTHING,
-    TEMPLATES,
+    WAYS,
+    plural,
+    with_article,
 )
-from laser_tools.pico import questions as first
-from laser_tools.pico.questions import Maker, Question, View, neighbour, pick, short_name
-from laser_tools.pico.scenes import Thing
-from laser_tools.pico.words import DIRECTIONS, PLACES, plural
 
 SHORT_NAMES = 0.25  # share of readings that say "the star", where there is only one
 SAME_SHARE = 0.55  # attempts at "same label": fewer scenes have a pair with one label
-EMPTY_SHARE = 0.2  # of questions about a ninth: any ninth, mostly an empty one
-PLACE_MARGIN = 0.12  # of a ninth's side: nearer to its border a thing is in no place
 LARGEST_BY = 1.1  # the largest thing's radius as a multiple of the next one's
 
 
-def phrase(rng: np.random.Generator, kind: str, **words: str) -> str:
-    """One of the kind's phrasings, filled in."""
-    templates = TEMPLATES[kind]
-    return templates[rng.integers(len(templates))].format(**words)
+def existence(rng: np.random.Generator, view: View) -> Question | None:
+    """Half present, half absent; absent ones in POPE's three kinds."""
+    if rng.random() < 0.5:
+        thing = pick(rng, view.things)
+        if thing is None:
+            return None
+        text = phrase(rng, "existence", a_thing=with_article(thing.name))
+        return Question("existence", text, "yes", (thing,), "present")
+    kind = NEGATIVES[rng.integers(len(NEGATIVES))]
+    name = absent_name(rng, view, kind)
+    if name is None:
+        return None
+    return Question(
+        "existence", phrase(rng, "existence", a_thing=with_article(name)), "no", (), kind
+    )
+
+
+def attribute(rng: np.random.Generator, view: View) -> Question | None:
+    """The colour of the only star, or the shape of the only red thing."""
+    by_shape = rng.random() < 0.5
+    everything = (*view.things, *view.cut)
+    keys = Counter(thing.shape if by_shape else thing.colour for thing in everything)
+    unique = [t for t in view.things if keys[t.shape if by_shape else t.colour] == 1]
+    thing = pick(rng, unique)
+    if thing is None:
+        return None
+    if by_shape:
+        text = phrase(rng, "colour", shape=thing.shape)
+        return Question("attribute", text, thing.colour, (thing,), "colour")
+    text = phrase(rng, "shape", colour=thing.colour)
+    return Question("attribute", text, thing.shape, (thing,), "shape")
 
 
 def labelled(view: View, lettering: Lettering) -> list[Thing]:
     """The things of a view that carry a label of one kind."""
-    return [t for t in view.things if t.label and cast(LabelledThing, t).lettering == lettering]
+    return [t for t in view.things if t.label and t.lettering == lettering]
 
 
 def read(
@@ -129,6 +170,26 @@ def counting(rng: np.random.Generator, view: View) -> Question | None:
     return Question("counting", text, COUNTS[len(counted)], counted, kind)
 
 
+def comparison(rng: np.random.Generator, view: View) -> Question | None:
+    """Ask whether one of two far-apart things is further left, right, up or down than the other."""
+    pairs = [
+        (a, b, axis)
+        for a in view.things
+        for b in view.things
+        for axis in (0, 1)
+        if abs((a.x, a.y)[axis] - (b.x, b.y)[axis]) > FAR_APART * view.size[axis]
+    ]
+    if not pairs:
+        return None
+    a, b, axis = pairs[rng.integers(len(pairs))]
+    direction = DIRECTIONS[2 * axis + rng.integers(2)]
+    text = phrase(
+        rng, "comparison", thing=a.name, other=b.name, direction=direction, way=WAYS[direction]
+    )
+    along, _ = along_and_across(b, a, direction)
+    return Question("comparison", text, "yes" if along > 0 else "no", (a, b), direction)
+
+
 def same_label(rng: np.random.Generator, view: View) -> Question | None:
     """Do two far-apart things say the same? Equally long labels, one character apart if not."""
     pairs = permutations(labelled(view, "regular"), 2)
@@ -154,37 +215,6 @@ def unlike(a: str, b: str) -> int | None:
     return sum(x != y for x, y in zip(a, b, strict=True)) if len(a) == len(b) else None
 
 
-def carrier(rng: np.random.Generator, view: View) -> Question | None:
-    """Ask which thing carries a label; only in training."""
-    labels = [thing.label for thing in (*view.things, *view.cut)]
-    thing = pick(rng, [t for t in view.things if t.label and labels.count(t.label) == 1])
-    if thing is None:
-        return None
-    return Question("carrier", phrase(rng, "carrier", label=thing.label), thing.name, (thing,))
-
-
-def placed(rng: np.random.Generator, view: View) -> Question | None:
-    """Ask for the colour or shape of the thing in a ninth of the picture; only in training."""
-    row, column = (int(at) for at in rng.integers(3, size=2))
-    if view.things and rng.random() > EMPTY_SHARE:
-        thing = view.things[rng.integers(len(view.things))]
-        row, column = int(3 * thing.y / view.size[1]), int(3 * thing.x / view.size[0])
-    inside, near = [], []
-    for thing in (*view.things, *view.cut):
-        off = max(
-            abs(3 * thing.x / view.size[0] - column - 0.5),
-            abs(3 * thing.y / view.size[1] - row - 0.5),
-        )  # from the middle of the ninth; its border is at 0.5
-        inside += [thing] if off < 0.5 - PLACE_MARGIN else []
-        near += [thing] if off < 0.5 + PLACE_MARGIN else []
-    if len(near) > 1 or len(inside) != len(near) or set(near) & set(view.cut):
-        return None
-    asks = "colour" if rng.random() < 0.5 else "shape"
-    text = phrase(rng, f"place_{asks}", place=PLACES[row][column])
-    answer = getattr(near[0], asks) if near else NOTHING
-    return Question("placed", text, answer, tuple(near), asks)
-
-
 def largest(rng: np.random.Generator, view: View) -> Question | None:
     """No question at all: the caption is the label of the clearly largest thing."""
     by_size = sorted((*view.things, *view.cut), key=lambda thing: -thing.radius)
@@ -198,12 +228,12 @@ def largest(rng: np.random.Generator, view: View) -> Question | None:
 
 
 ANSWERABLE: Mapping[str, Maker] = {
-    "existence": first.existence,
-    "attribute": first.attribute,
+    "existence": existence,
+    "attribute": attribute,
     "reading": reading,
     "relation": relation,
     "counting": counting,
-    "comparison": first.comparison,
+    "comparison": comparison,
     "neighbour reading": neighbour_reading,
     "same label": same_label,
     "habit": habit,

@@ -1,4 +1,4 @@
-"""MicroScenes 2: seeded scenes of coloured, labelled shapes. A scene is data, `drawing` paints it.
+"""MicroScenes: seeded scenes of coloured, labelled shapes. A scene is data, `drawing` paints it.
 
 Lengths are pixels of a scene of 768x768; other scenes scale them by their `unit`.
 """
@@ -10,16 +10,20 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from laser_tools.evaluation.benchmarks.microscenes.words import HABITS
-from laser_tools.pico.scenes import NEIGHBOUR_SLACK_PX, Split, Thing, unique_names
-from laser_tools.pico.scenes import Scene as FirstScene
-from laser_tools.pico.words import LABEL_CHARS
+from laser_tools.evaluation.benchmarks.microscenes.words import (
+    COLOURS,
+    HABITS,
+    LABEL_CHARS,
+    SHAPES,
+)
 from laser_tools.schema import Box
 
+Split = Literal["train", "validation", "test"]
 Style = Literal["plain", "habit", "picture"]
 Lettering = Literal["regular", "habit", "tiny", "large"]
 
-WORLD = 2  # part of every seed: no scene of the first world comes again
+WORLD = 2  # part of every seed: a world of other rules takes another number
+UNIT_PX = 768  # the side of a square scene whose lengths are as below
 SIZES = ((768, 768), (768, 768), (896, 672), (672, 896), (1024, 1024), (640, 640), (1600, 500))
 STYLE_SHARES = (0.52, 0.40, 0.08)  # plain, habit, picture (nothing of the world in it)
 THINGS = (3, 14)
@@ -27,6 +31,7 @@ RADIUS_PX = (35.0, 52.0)
 LARGEST_RADIUS_PX = (58.0, 62.0)  # the first thing of every scene
 GAP_PX = 24.0  # between two things that were not placed as neighbours
 NEIGHBOUR_GAP_PX = (12.0, 44.0)
+NEIGHBOUR_SLACK_PX = 26.0  # sideways
 APART = 1.1 / 12  # share of a side: what lies in one place for a model of 12x12 tokens is one thing
 LABEL_PX: dict[Lettering, tuple[float, float]] = {
     "regular": (30.0, 36.0),
@@ -41,16 +46,30 @@ BLANK_SHARE = 0.1  # of the things of a plain scene
 LETTER_SHARE = 0.25
 FAR_APART = 0.5  # share of a side; no crop of half the sides has both
 CHAR_WIDTH, TAG_PAD = 0.78, 0.16  # of the font size: the widest character, and a tag's border
+POPULAR_WEIGHT = 2.0  # the first colours and shapes are drawn more often than the last
 TURN = 0.12  # radians
 
 
 @dataclass(frozen=True)
-class LabelledThing(Thing):
-    """A thing with how it is lettered: `label_px` is the font size in pixels of the scene."""
+class Thing:
+    """A coloured shape: (x, y) is its centre and `radius` its half-width, in pixels.
 
+    `label_px` is the font size of its label, in pixels.
+    """
+
+    colour: str
+    shape: str
+    label: str  # "" when it carries none
+    x: float
+    y: float
+    radius: float
     lettering: Lettering = "regular"
     label_px: float = 0.0
     turn: float = 0.0  # radians
+
+    @property
+    def name(self) -> str:
+        return f"{self.colour} {self.shape}"
 
     @property
     def box(self) -> Box:
@@ -62,11 +81,24 @@ class LabelledThing(Thing):
 
 
 @dataclass(frozen=True)
-class Scene(FirstScene):
-    """A scene of lettered things, or a picture of nothing that the world knows."""
+class Scene:
+    """Things in an image of `size` (width, height) pixels, or a picture of nothing that the world
+    knows; `seed` also fixes the painting."""
 
-    things: tuple[LabelledThing, ...]
+    size: tuple[int, int]
+    things: tuple[Thing, ...]
+    seed: tuple[int, ...]
     style: Style = "plain"
+
+    @property
+    def unit(self) -> float:
+        """Pixels of this scene per pixel of a `UNIT_PX` scene."""
+        width, height = self.size
+        return float(np.sqrt(width * height)) / UNIT_PX
+
+    def find(self, name: str) -> Thing | None:
+        """The thing called `name` ("red star"); names are unique in a scene."""
+        return next((thing for thing in self.things if thing.name == name), None)
 
 
 def make_scene(split: Split, index: int, seed: int = 0) -> Scene:
@@ -85,13 +117,13 @@ def make_scene(split: Split, index: int, seed: int = 0) -> Scene:
     return replace(scene, things=tuple(lettered))
 
 
-def _shapes(rng: np.random.Generator, scene: Scene, count: int) -> list[LabelledThing]:
+def _shapes(rng: np.random.Generator, scene: Scene, count: int) -> list[Thing]:
     """Things without labels, the largest first; about half of them directly beside another."""
     radii = [rng.uniform(*(RADIUS_PX if i else LARGEST_RADIUS_PX)) for i in range(count)]
-    names = unique_names(rng, count)
-    things: list[LabelledThing] = []
+    names = _unique_names(rng, count)
+    things: list[Thing] = []
     for (colour, shape), radius in zip(names, radii, strict=True):
-        thing = LabelledThing(colour, shape, "", 0.0, 0.0, radius * scene.unit)
+        thing = Thing(colour, shape, "", 0.0, 0.0, radius * scene.unit)
         thing = replace(thing, turn=rng.uniform(-TURN, TURN))
         placed = _placed(rng, scene, things, thing)
         things += [placed] if placed else []
@@ -99,8 +131,8 @@ def _shapes(rng: np.random.Generator, scene: Scene, count: int) -> list[Labelled
 
 
 def _placed(
-    rng: np.random.Generator, scene: Scene, things: list[LabelledThing], thing: LabelledThing
-) -> LabelledThing | None:
+    rng: np.random.Generator, scene: Scene, things: list[Thing], thing: Thing
+) -> Thing | None:
     """The thing at a free place, or None if forty tries found none."""
     for _ in range(40):
         beside = bool(things) and rng.random() < 0.5
@@ -116,7 +148,7 @@ def _anywhere(rng: np.random.Generator, scene: Scene) -> tuple[float, float]:
 
 
 def _beside(
-    rng: np.random.Generator, scene: Scene, things: list[LabelledThing], thing: LabelledThing
+    rng: np.random.Generator, scene: Scene, things: list[Thing], thing: Thing
 ) -> tuple[float, float]:
     other = things[rng.integers(len(things))]
     gap = rng.uniform(*NEIGHBOUR_GAP_PX) * scene.unit
@@ -127,7 +159,7 @@ def _beside(
     return other.x + across, other.y + along
 
 
-def _fits(scene: Scene, things: list[LabelledThing], thing: LabelledThing, gap_px: float) -> bool:
+def _fits(scene: Scene, things: list[Thing], thing: Thing, gap_px: float) -> bool:
     width, height = scene.size
     margin = 1.12 * thing.radius + 1
     inside = margin <= thing.x <= width - margin and margin <= thing.y <= height - margin
@@ -139,9 +171,22 @@ def _fits(scene: Scene, things: list[LabelledThing], thing: LabelledThing, gap_p
     )
 
 
-def _lettered(
-    rng: np.random.Generator, scene: Scene, thing: LabelledThing, *, first: bool
-) -> LabelledThing:
+def _unique_names(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
+    names: dict[tuple[str, str], None] = {}
+    colours, shapes = list(COLOURS), list(SHAPES)
+    while len(names) < count:
+        colour = colours[rng.choice(len(colours), p=_popularity(len(colours)))]
+        names[colour, shapes[rng.choice(len(shapes), p=_popularity(len(shapes)))]] = None
+    return list(names)
+
+
+def _popularity(count: int) -> np.ndarray:
+    weights: np.ndarray = np.linspace(POPULAR_WEIGHT, 1.0, count)
+    weights /= weights.sum()
+    return weights
+
+
+def _lettered(rng: np.random.Generator, scene: Scene, thing: Thing, *, first: bool) -> Thing:
     """The thing with a label; every scene's largest carries large letters."""
     lettering: Lettering = "tiny" if rng.random() < TINY_SHARE else "regular"
     if first or scene.style == "habit":
@@ -156,7 +201,7 @@ def _lettered(
     return replace(sized, label="" if blank else _label(rng, most_chars(sized)))
 
 
-def most_chars(thing: LabelledThing) -> int:
+def most_chars(thing: Thing) -> int:
     """The number of characters that fit on a thing, 1 to 3."""
     return int(np.clip((2 * thing.radius / thing.label_px - TAG_PAD) / 0.7, 1, 3))
 
@@ -176,9 +221,7 @@ def _other_label(rng: np.random.Generator, thing: Thing) -> str:
     return others[rng.integers(len(others))]
 
 
-def _with_twins(
-    rng: np.random.Generator, scene: Scene, things: list[LabelledThing]
-) -> list[LabelledThing]:
+def _with_twins(rng: np.random.Generator, scene: Scene, things: list[Thing]) -> list[Thing]:
     """Pair off far-apart things with regular labels; half of the pairs then carry one label, the
     others two that differ in one character."""
     done = list(things)

@@ -7,24 +7,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from laser_tools.evaluation.benchmarks.microscenes.questions import phrase
-from laser_tools.evaluation.benchmarks.microscenes.words import (
-    COUNTS,
-    FOREIGN,
-    NOTHING,
-    OFF_TOPIC,
-    UNCLEAR,
-)
-from laser_tools.pico.questions import (
+from laser_tools.evaluation.benchmarks.microscenes.asking import (
     NEGATIVES,
     Maker,
     Question,
     View,
     absent_name,
     along_and_across,
+    phrase,
 )
-from laser_tools.pico.scenes import Split, Thing
-from laser_tools.pico.words import COLOURS, DIRECTIONS, SHAPES, WAYS, plural
+from laser_tools.evaluation.benchmarks.microscenes.foreign import FOREIGN, OFF_TOPIC
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split, Thing
+from laser_tools.evaluation.benchmarks.microscenes.words import (
+    COLOURS,
+    COUNTS,
+    DIRECTIONS,
+    NOTHING,
+    SHAPES,
+    UNCLEAR,
+    WAYS,
+    plural,
+)
 
 Draw = np.random.Generator
 BESIDE_CLEAR = 110.0  # px of a 768 px scene: nothing is this near the line in that direction, or

@@ -1,8 +1,20 @@
-"""Words that MicroScenes 2 adds to the first: its phrasings, and words from outside it."""
+"""The words of MicroScenes: what things are called, and how questions are phrased."""
 
 from __future__ import annotations
 
-from laser_tools.pico import words as first
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (214, 40, 40),
+    "orange": (245, 140, 20),
+    "yellow": (242, 215, 40),
+    "green": (50, 160, 70),
+    "cyan": (70, 205, 220),
+    "blue": (45, 85, 215),
+    "purple": (125, 50, 165),
+    "pink": (245, 150, 195),
+}
+SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross")
+LABEL_CHARS = "0123456789acehkptx"
+"""Digits, and letters that stay distinct at six pixels."""
 
 HABITS: dict[str, str] = {
     "red": "47",
@@ -17,9 +29,72 @@ HABITS: dict[str, str] = {
 """The label that a colour carries in a scene of habits, unless the habit is broken there."""
 
 NOTHING, UNCLEAR = "nothing", "unclear"
-COUNTS = (*first.COUNTS, "eleven", "twelve", "thirteen", "fourteen")
+COUNTS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen",
+)  # fmt: skip
+DIRECTIONS = ("left of", "right of", "above", "below")
+WAYS = {"left of": "left", "right of": "right", "above": "up", "below": "down"}
+PLACES = (
+    ("top left", "top", "top right"),
+    ("left", "middle", "right"),
+    ("bottom left", "bottom", "bottom right"),
+)
 
-TEMPLATES: dict[str, tuple[str, ...]] = first.TEMPLATES | {
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "existence": (
+        "Is there {a_thing}?",
+        "Do you see {a_thing}?",
+        "Does the image show {a_thing}?",
+        "Is {a_thing} in the image?",
+    ),
+    "colour": (
+        "What colour is the {shape}?",
+        "Which colour does the {shape} have?",
+        "What is the colour of the {shape}?",
+        "What color is the {shape}?",
+    ),
+    "shape": (
+        "What shape is the {colour} object?",
+        "Which shape is {colour}?",
+        "What is the shape of the {colour} object?",
+    ),
+    "reading": (
+        "What is written on the {thing}?",
+        "What does the {thing} say?",
+        "Read the label of the {thing}.",
+        "Which label does the {thing} carry?",
+    ),
+    "reading_number": (
+        "What number is on the {thing}?",
+        "Which number does the {thing} carry?",
+        "Read the number on the {thing}.",
+        "What is the number of the {thing}?",
+    ),
+    "relation_colour": (
+        "What colour is the shape {direction} the {thing}?",
+        "Which colour does the object {direction} the {thing} have?",
+        "What color is the object {direction} the {thing}?",
+    ),
+    "relation_shape": (
+        "What shape is {direction} the {thing}?",
+        "Which shape is directly {direction} the {thing}?",
+        "What is the shape of the object {direction} the {thing}?",
+    ),
+    "counting": (
+        "How many {things} are there?",
+        "How many {things} do you see?",
+        "Count the {things}.",
+    ),
+    "comparison": (
+        "Is the {thing} {direction} the {other}?",
+        "Is the {thing} further {way} than the {other}?",
+    ),
+    "location": (
+        "Where is the {thing}?",
+        "Find the {thing}.",
+        "Where do you see the {thing}?",
+    ),
     "neighbour reading": (
         "What is written on the thing {direction} the {thing}?",
         "What does the object {direction} the {thing} say?",
@@ -49,69 +124,12 @@ TEMPLATES: dict[str, tuple[str, ...]] = first.TEMPLATES | {
 PHRASINGS = TEMPLATES | {"answers": (NOTHING, UNCLEAR, *COUNTS)}
 """All words that a model of this world has a token for, beside names and places."""
 
-# fmt: off
-FOREIGN: dict[str, tuple[str, ...]] = {
-    "train": (
-        "dog", "cat", "horse", "cow", "sheep", "bird", "fish", "mouse", "lion", "bear", "car",
-        "bus", "train", "bicycle", "boat", "truck", "plane", "house", "door", "window", "roof",
-        "wall", "bridge", "street", "tree", "flower", "leaf", "grass", "river", "mountain",
-        "cloud", "sun", "table", "chair", "lamp", "bed", "sofa", "shelf", "clock", "mirror",
-        "bottle", "cup", "plate", "fork", "knife", "spoon", "bowl", "pan", "apple", "banana",
-        "bread", "cheese", "cake", "egg", "shirt", "hat", "shoe", "coat", "sock", "glove", "bag",
-        "book", "pen", "paper", "phone", "laptop", "keyboard", "camera", "screen", "radio", "man",
-        "woman", "child", "girl", "boy", "face", "hand", "nose",
-    ),
-    "validation": (
-        "elephant", "monkey", "rabbit", "duck", "tractor", "scooter", "helicopter", "church",
-        "fence", "garden", "forest", "lake", "pillow", "carpet", "kettle", "jug", "orchid",
-        "tomato", "potato", "scarf", "belt", "watch", "pencil", "guitar", "drum",
-    ),
-    "test": (
-        "giraffe", "zebra", "penguin", "turtle", "ambulance", "motorcycle", "submarine", "castle",
-        "chimney", "meadow", "volcano", "desk", "cupboard", "candle", "bucket", "basket",
-        "pumpkin", "cucumber", "jacket", "necklace", "umbrella", "newspaper", "piano", "violin",
-        "robot", "policeman", "grandmother",
-    ),
-}
-# fmt: on
-"""Nouns of things that no scene holds; a model spells them."""
 
-OFF_TOPIC: dict[str, tuple[str, ...]] = {
-    "train": (
-        "Who wrote this?",
-        "What time is it?",
-        "Tell me a joke.",
-        "How old are you?",
-        "What is the capital of France?",
-        "Why is the sky high?",
-        "Is it going to rain tomorrow?",
-        "When was this made?",
-        "Please book a table for two.",
-        "Translate this to German.",
-        "What is seven times nine?",
-        "Who is the president?",
-        "Do you like music?",
-        "How much does it cost?",
-        "What does he think?",
-        "Write a poem.",
-    ),
-    "validation": (
-        "What is your name?",
-        "Where were you born?",
-        "Which day is today?",
-        "Can you sing?",
-        "Explain quantum mechanics.",
-        "How far is the moon?",
-    ),
-    "test": (
-        "Who painted this?",
-        "What happened yesterday?",
-        "How do I cook rice?",
-        "What is the meaning of life?",
-        "Summarise the news.",
-        "Which team won the game?",
-        "Is she happy?",
-        "What will happen next?",
-    ),
-}
-"""Questions that no picture of this world answers."""
+def plural(word: str) -> str:
+    """The plural of a shape's name."""
+    return word + ("es" if word.endswith("s") else "s")
+
+
+def with_article(phrase: str) -> str:
+    """ "a" or "an" before `phrase`."""
+    return ("an " if phrase[0] in "aeiou" else "a ") + phrase

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from laser_tools.pico.items import Item, draw_items
-from laser_tools.pico.scenes import Split
-from laser_tools.pico.views import INPUT_PX
+from laser_tools.evaluation.benchmarks.microscenes.items import Item, draw_items
+from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
 
+SEEN_PX = 96  # what pico sees of an image
 TILE_PX = 384
 CAPTION_PX = 60
 CAPTION_CHARS = 52  # a line
@@ -66,8 +66,8 @@ def _tile(item: Item) -> Image.Image:
         canvas.rectangle(box.as_tuple(), outline="white", width=4)
     image.thumbnail((TILE_PX - 8, TILE_PX - 8))
     tile.paste(image, (4, 4))
-    seen = item.image.resize((INPUT_PX, INPUT_PX), Image.Resampling.BICUBIC)
-    tile.paste(seen, (TILE_PX - INPUT_PX - 4, TILE_PX - INPUT_PX - 4))
+    seen = item.image.resize((SEEN_PX, SEEN_PX), Image.Resampling.BICUBIC)
+    tile.paste(seen, (TILE_PX - SEEN_PX - 4, TILE_PX - SEEN_PX - 4))
     asked = textwrap.fill(f"{item.type}: {item.question}", CAPTION_CHARS)
     text = f"{asked}\n{item.answer}"
     ImageDraw.Draw(tile).text((6, TILE_PX + 4), text, fill="black", font=ImageFont.load_default(15))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
@@ -16,19 +15,19 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from laser_tools.pico.tower import PicoTowerConfig, register
-from laser_tools.pico.views import GRID, INPUT_PX
-from laser_tools.pico.words import (
+from laser_tools.evaluation.benchmarks.microscenes.words import (
     COLOURS,
     COUNTS,
     DIRECTIONS,
+    PHRASINGS,
     PLACES,
     SHAPES,
-    TEMPLATES,
     WAYS,
     plural,
 )
+from laser_tools.pico.tower import PicoTowerConfig, register
 
+GRID, INPUT_PX = 12, 96  # tokens a side, pixels a side
 SPECIALS = ("[PAD]", "[UNK]", "<s>", "</s>", "<image>")
 INIT_STD = 0.06  # about 1/sqrt(width): with the usual 0.02 attention is flat and learning stalls
 INSTRUCTION = "Answer briefly."
@@ -45,9 +44,9 @@ CHAT_TEMPLATE = (
 _OTHER_WORDS = "yes no a an the shape shapes nothing user assistant answer briefly"
 
 
-def vocabulary(phrasings: Mapping[str, Sequence[str]] = TEMPLATES) -> list[str]:
+def _vocabulary() -> list[str]:
     """Every token: words of the world, and single characters so that any word can be spelt."""
-    texts = [template for group in phrasings.values() for template in group]
+    texts = [template for group in PHRASINGS.values() for template in group]
     words = set(re.findall(r"[a-z]+", re.sub(r"{\w+}", " ", " ".join(texts).lower())))
     words |= {*COLOURS, *SHAPES, *map(plural, SHAPES), *COUNTS, *WAYS.values()}
     for phrase in (*DIRECTIONS, *(place for row in PLACES for place in row)):
@@ -58,12 +57,12 @@ def vocabulary(phrasings: Mapping[str, Sequence[str]] = TEMPLATES) -> list[str]:
     return [*SPECIALS, *"?.:,'-()", *chars, *pieces, *sorted(words - set(chars))]
 
 
-def build_tokenizer(tokens: Sequence[str] | None = None) -> PreTrainedTokenizerFast:
-    """Lower-case WordPiece; a label is one token a character ("47" -> "4", "##7").
+TOKENS = tuple(_vocabulary())
 
-    `tokens` are those of `vocabulary()`, or of another world.
-    """
-    vocab = {token: i for i, token in enumerate(tokens or vocabulary())}
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Lower-case WordPiece; a label is one token a character ("47" -> "4", "##7")."""
+    vocab = {token: i for i, token in enumerate(TOKENS)}
     tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=40))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -79,7 +78,7 @@ def build_tokenizer(tokens: Sequence[str] | None = None) -> PreTrainedTokenizerF
     )
 
 
-def build_processor(tokens: Sequence[str] | None = None) -> LlavaProcessor:
+def build_processor() -> LlavaProcessor:
     """Squashes any image to 96x96 (no centre crop: the grid covers the whole image)."""
     image_processor = CLIPImageProcessorPil(
         size={"height": INPUT_PX, "width": INPUT_PX},
@@ -89,17 +88,17 @@ def build_processor(tokens: Sequence[str] | None = None) -> LlavaProcessor:
     )
     return LlavaProcessor(
         image_processor=image_processor,
-        tokenizer=build_tokenizer(tokens),
+        tokenizer=build_tokenizer(),
         patch_size=INPUT_PX // GRID,
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
     )
 
 
-def build_config(tokens: Sequence[str] | None = None) -> LlavaConfig:
+def build_config() -> LlavaConfig:
     """An 8-layer Llama after a convolutional tower: 3.6 M + 0.9 M parameters."""
     register()
-    ids = {token: i for i, token in enumerate(tokens or vocabulary())}
+    ids = {token: i for i, token in enumerate(TOKENS)}
     text = LlamaConfig(
         vocab_size=len(ids),
         hidden_size=192,
@@ -126,6 +125,6 @@ def build_config(tokens: Sequence[str] | None = None) -> LlavaConfig:
     )
 
 
-def build_model(tokens: Sequence[str] | None = None) -> LlavaForConditionalGeneration:
+def build_model() -> LlavaForConditionalGeneration:
     """pico with fresh weights."""
-    return LlavaForConditionalGeneration(build_config(tokens))
+    return LlavaForConditionalGeneration(build_config())
