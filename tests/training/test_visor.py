@@ -109,7 +109,7 @@ def test_the_router_reads_in_training_what_it_reads_when_asked(run: Run) -> None
     questions = Questions.of(vlm.processor, "train", ALONE, store)
     packed, pixels = questions.batch(np.random.default_rng(0), 3, CPU, vary=False)
     with torch.no_grad():
-        found = read_by_router(model, packed, pixels, OPTIONS)
+        found = read_by_router(model, packed, *embedded(model, packed, pixels), OPTIONS)
         for row in range(3):
             first = int(packed.where[packed.where // packed.input_ids.shape[1] == row][0])
             end = first % packed.input_ids.shape[1] + 1

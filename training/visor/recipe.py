@@ -82,6 +82,12 @@ class Run:
     scenes: int = TRAIN_SCENES
     check_scenes: int = CHECK_SCENES
     labels: int = LABELS["train"]
+    views: Path | None = None  # drawn views, such as those of the dense model's own training
+
+    @property
+    def drawn(self) -> Path:
+        """The folder of views; what is missing there is drawn."""
+        return self.views or self.folder / "views"
 
 
 def train(run: Run, plans: Sequence[Plan] = PLANS) -> None:
@@ -93,7 +99,7 @@ def train(run: Run, plans: Sequence[Plan] = PLANS) -> None:
     new, full, universal, routing = plans
     model, processor = _start(run), AutoProcessor.from_pretrained(run.dense)
     scenes: dict[Split, int] = {"train": run.scenes, "validation": run.check_scenes}
-    stores = {split: draw_store(run.folder / "views", split, n) for split, n in scenes.items()}
+    stores = {split: draw_store(run.drawn, split, n) for split, n in scenes.items()}
     asked = {s: Questions.of(processor, s, JOINT, store) for s, store in stores.items()}
     everything = [tuple(run.layers.own)]
     if len(model.added):
