@@ -77,6 +77,17 @@ def checked(config: VisorConfig) -> VisorConfig:
     return config
 
 
+def refuse_other_kinds(dense: PreTrainedConfig) -> None:
+    """Raises ModelUnavailable for the config of a dense model that VISOR cannot be made of."""
+    parts = ("text_config", "vision_config", "image_token_id", "vision_feature_select_strategy")
+    if not all(hasattr(dense, part) for part in parts):
+        raise ModelUnavailable(
+            f"VISOR is made of models such as llava and llava_onevision, not of a "
+            f"'{dense.model_type}'. Its visual layers can be frozen instead "
+            "(freeze_visual_layers)."
+        )
+
+
 def _check_layers(config: VisorConfig) -> None:
     if not config.cross_layers and not config.self_layers:
         raise ModelUnavailable(

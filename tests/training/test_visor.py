@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
+from laser_tools.evaluation.visor.viable import subsets, viable
 from laser_tools.pico.build import build_config, build_processor
 from laser_tools.pico.scenes import Split
 from laser_tools.visor.choice import Choice
@@ -24,7 +25,6 @@ from training.visor import labels, recipe
 from training.visor.labels import Labelled, read_by_router
 from training.visor.recipe import Layers, Plan, Run, train
 from training.visor.steps import ALONE, Questions, answer_logits, embedded
-from training.visor.viable import subsets, viable
 
 SCENES = 4
 CPU = torch.device("cpu")

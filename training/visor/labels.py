@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from laser_tools.evaluation.visor.viable import cheapest
 from laser_tools.visor.choice import Choice
 from laser_tools.visor.columns import Columns
 from laser_tools.visor.config import Configuration
@@ -21,7 +22,6 @@ from laser_tools.visor.walk import walk
 from training.pico.packing import Packed
 from training.visor.steps import Questions, embedded, logits_of
 
-KEEPS = 0.99  # of the score of the best-equipped configuration
 BATCH = 32  # questions in a pass
 
 
@@ -35,8 +35,7 @@ class Labelled:
     @property
     def labels(self) -> Tensor:
         """(n,): the first, cheapest configuration that keeps 99 % of the last one's score."""
-        enough = self.scores >= KEEPS * self.scores[:, -1:]
-        return enough.to(torch.uint8).argmax(dim=1)
+        return cheapest(self.scores)
 
 
 def labelled(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin
 
+from laser_tools.evaluation.visor.viable import by_cost, subsets, viable
 from laser_tools.pico import attention, tower
 from laser_tools.pico.scenes import Split
 from laser_tools.visor.config import Configuration, CrossAttention
@@ -33,7 +34,6 @@ from training.pico.diets import JOINT
 from training.pico.store import ViewStore, draw_store
 from training.visor.labels import Labelled, labelled
 from training.visor.steps import ALONE, Questions, answer_loss, random_choice
-from training.visor.viable import by_cost, subsets, viable
 
 TRAIN_SCENES, CHECK_SCENES = 14_000, 400
 CHECK_BATCHES = 4
