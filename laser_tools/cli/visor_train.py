@@ -33,7 +33,7 @@ Weights = Annotated[
     typer.Option(help="Cross-attention by the layers' own weights, or by new ones before them."),
 ]
 Routed = Annotated[bool, typer.Option("--router/--no-router", help="Train a router at the end.")]
-Epochs = Annotated[float, typer.Option(min=0.0, help="Of each stage; may be less than 1.")]
+Epochs = Annotated[float, typer.Option(min=0.001, help="Of each stage; may be less than 1.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Answers a step, on each device.")]
 Accumulate = Annotated[int, typer.Option(min=1, help="Batches before the weights change.")]
 LearningRate = Annotated[float, typer.Option(min=0.0, help="The highest; new weights: 100 times.")]

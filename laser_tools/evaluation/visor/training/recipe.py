@@ -90,7 +90,7 @@ def begin(run: Run) -> VisorForConditionalGeneration:
             f"Of {len(layers.own)} self-attention layers there are too many configurations to "
             f"score. Name at most {MOST_SELF}."
         )
-    if len(run.learned) < CHECK_EVERY:
+    if len(run.examples) < 2 * CHECK_EVERY:
         raise InvalidRequest(
             f"{len(run.examples)} answers are too few to train on: give at least {2 * CHECK_EVERY}."
         )
