@@ -24,7 +24,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.visor.added import added_to
 from laser_tools.visor.cache import VisorCache
-from laser_tools.visor.choice import Asked, choice_of
+from laser_tools.visor.choice import Asked, Choice, choice_of
 from laser_tools.visor.columns import Columns
 from laser_tools.visor.config import (
     MODEL_TYPE,
@@ -148,7 +148,7 @@ class VisorForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         cache = self._cache(past_key_values, use_cache)
         stream = self.stream(inputs_embeds, visual, attention_mask, position_ids, cache)
         choice = choice_of(self_layers, self.config, self.router, stream)
-        hidden, taken = through(self.stack, stream, choice)
+        hidden, taken = self._through(stream, choice)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.get_output_embeddings()(self.get_decoder().norm(hidden[:, kept]))
         return VisorOutput(
@@ -252,6 +252,10 @@ class VisorForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
         rope = cos.expand(len(embeds), -1, -1), sin.expand(len(embeds), -1, -1)
         masks = Masks(decoder.config, columns, cache, attention_mask)
         return Stream(embeds, columns.text(embeds), columns, rope, masks, cache)
+
+    def _through(self, stream: Stream, choice: Choice) -> tuple[Tensor, Sequence[Configuration]]:
+        """The states (B, S, d) after the last layer, and the configuration of every row."""
+        return through(self.stack, stream, choice)
 
 
 def register() -> None:
