@@ -47,13 +47,11 @@ def test_every_family_passes(family: str) -> None:
     assert not any(check.advice for check in checks)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"cross_layers": [2]}, {"cross_layers": [2, 3], "cross_attention": "added"}]
-)
-def test_a_visor_model_passes(settings: dict[str, object]) -> None:
+@pytest.mark.parametrize(("cross", "weights"), [([2], "dense"), ([2, 3], "added")])
+def test_a_visor_model_passes(cross: list[int], weights: str) -> None:
     dense = toy_llava()
     model = VisorForConditionalGeneration.from_dense(
-        deepcopy(dense.model), self_layers=[0], **settings
+        deepcopy(dense.model), cross, [0], cross_attention=weights
     )
     for added in model.added:  # as if it had been trained
         nn.init.normal_(added.o_proj.weight, std=0.3)

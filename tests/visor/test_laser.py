@@ -105,9 +105,10 @@ def test_the_router_is_the_gate() -> None:
         AnswerRequest(image=picture(seed=seed), question="how many", max_new_tokens=3)
         for seed in range(2, 6)
     ]
-    given = [encode(visor, [Prompt((one.image,), one.question)]).inputs for one in asked]
+    prompts = [Prompt((request.image,), request.question) for request in asked]
+    given = [encode(visor, [prompt]).inputs for prompt in prompts]
     with torch.no_grad():
-        taken = [visor.model(**one, self_layers="route").configurations[0] for one in given]
+        taken = [visor.model(**inputs, self_layers="route").configurations[0] for inputs in given]
     assert len(set(taken)) == 2  # else nothing is shown
     answers = LocalEngine(visor, LaserOptions(gate="router", direct_margin=0.0)).answer(asked)
     assert [answer.route == "direct" for answer in answers] == [its == (0,) for its in taken]
@@ -117,7 +118,7 @@ def test_the_router_is_the_gate() -> None:
 
 def test_direct_answers_are_those_of_plain_asking() -> None:
     visor = routing((0,), (0, 2))
-    plain = [one.model_copy(update={"method": "plain"}) for one in requests()]
+    plain = [request.model_copy(update={"method": "plain"}) for request in requests()]
     with torch.no_grad():
         visor.model.router.out.bias.copy_(torch.tensor([99.0, 0.0]))
     ours = LocalEngine(visor, LaserOptions(gate="router")).answer(requests())

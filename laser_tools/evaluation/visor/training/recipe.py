@@ -28,7 +28,7 @@ from laser_tools.evaluation.visor.training.routing import (
 )
 from laser_tools.evaluation.visor.training.stages import Schedule, Stage
 from laser_tools.evaluation.visor.viable import by_cost, subsets, viable
-from laser_tools.visor.config import Configuration, CrossAttention, checked
+from laser_tools.visor.config import Configuration, CrossAttention
 from laser_tools.visor.model import VisorForConditionalGeneration
 from laser_tools.vlm.model import VLM
 
@@ -97,7 +97,6 @@ def begin(run: Run) -> VisorForConditionalGeneration:
     model = VisorForConditionalGeneration.from_dense(
         run.vlm.model, layers.cross, layers.own, cross_attention=layers.weights
     )
-    checked(model.config)
     _refuse_another(run)
     return model
 
@@ -106,7 +105,7 @@ def train(run: Run) -> TrainReport:
     """Run the stages; the end is `folder`/model, which any loader takes."""
     model, collator, state = begin(run), Collator(run.vlm), PartialState()
     everything = [tuple(sorted(run.layers.own))]
-    lost = {}
+    lost: dict[str, tuple[float, ...]] = {}
     if len(model.added):
         new = Stage("new", list(model.added.parameters()), everything, NEW_FASTER)
         lost["new"] = _trained(run, new, model, collator)

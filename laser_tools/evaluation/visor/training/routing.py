@@ -100,6 +100,7 @@ def fit_router(config: VisorConfig, found: Labelled) -> tuple[Router, float, flo
 
 
 def on_device(model: VisorForConditionalGeneration, batch: Batch) -> Batch:
+    """The batch where the model is."""
     return {name: value.to(model.device) for name, value in batch.items()}
 
 
