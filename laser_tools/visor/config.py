@@ -64,6 +64,11 @@ class VisorConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
 
 def checked(config: VisorConfig) -> VisorConfig:
     """Raises ModelUnavailable for a config that no VISOR model can have."""
+    if not hasattr(config.dense_config, "text_config"):
+        raise ModelUnavailable(
+            "The config names no model that VISOR is made over (dense_config): this is a dense "
+            "model, or its config lost it. Make one with VisorForConditionalGeneration.from_dense."
+        )
     kind = config.text_config.model_type
     if kind not in LANGUAGE_MODELS:
         raise ModelUnavailable(

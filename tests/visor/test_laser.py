@@ -152,15 +152,6 @@ def test_pico_made_sparse_finds_and_reads_with_laser(tmp_path: Path) -> None:
             assert answer.crop_boxes
 
 
-def test_a_dense_folder_is_no_visor_model(tmp_path: Path) -> None:
-    DENSE["llava"]().model.save_pretrained(tmp_path)
-    config = tmp_path / "config.json"
-    config.write_text(config.read_text().replace('"llava"', '"visor"'), encoding="utf-8")
-    DENSE["llava"]().processor.save_pretrained(tmp_path)
-    with pytest.raises(ModelUnavailable, match="this is a dense model"):
-        load_vlm(tmp_path)
-
-
 def test_a_visor_folder_whose_layers_are_gone_is_refused(tmp_path: Path) -> None:
     visor = sparse("llava", (2,), (0,))
     visor.model.save_pretrained(tmp_path)
