@@ -110,9 +110,7 @@ class ImageStore:
                 self._thread(thread_id).bind(handle, kept)
         self._learn(thread_id)
 
-    def bind_crops(
-        self, crops: Iterable[tuple[str, Box, tuple[int, int]]], thread_id: str
-    ) -> None:
+    def bind_crops(self, crops: Iterable[tuple[str, Box, tuple[int, int]]], thread_id: str) -> None:
         """The same for crops: handle, box and size (width, height) of the original, in its pixels.
 
         A crop of an original that is not known, or not of this size, is left out.
@@ -238,7 +236,9 @@ class ImageStore:
         known = f"Known: {self.describe(thread_id)}."
         if not is_handle(handle):
             # Not echoed: it may be anything a planner was talked into.
-            return f"An image must be a handle; paths, URLs and image data are not accepted. {known}"
+            return (
+                f"An image must be a handle; paths, URLs and image data are not accepted. {known}"
+            )
         missed = self._place(handle, DEFAULT_THREAD) and not self._place(handle, thread_id)
         return f"Unknown image '{handle}'. {known}" + (f" {WITHOUT_THREAD}" if missed else "")
 

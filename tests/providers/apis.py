@@ -10,7 +10,7 @@ import base64
 import io
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,7 +88,7 @@ def blocks(content: object) -> list[Json]:
 
 
 def parts(
-    content: object, text_types: Sequence[str], images: dict[str, Callable[[Json], bytes]]
+    content: object, text_types: Sequence[str], images: Mapping[str, Callable[[Json], bytes]]
 ) -> tuple[str, tuple[bytes, ...]]:
     """Text and images of a content; any other block is refused."""
     texts, found = [], []
@@ -151,7 +151,7 @@ def _item(item: Json) -> Turn:
     if kind == "function_call_output":
         text, found = parts(item["output"], ["text", "input_text"], images)
         return Turn("tool", text, found, results=(item["call_id"],))
-    role = "system" if item["role"] == "developer" else item["role"]
+    role: Role = "system" if item["role"] == "developer" else item["role"]
     refuse_unless(kind == "message" and role in ("system", "user", "assistant"), f"{kind} {role}")
     texts = ["output_text"] if role == "assistant" else ["input_text"]
     content = item["content"]
@@ -174,8 +174,8 @@ def write_responses(reply: Reply) -> Json:
             "content": [text],
         }  # fmt: skip
     return {
-        "id": _fresh(), "object": "response", "created_at": 1, "model": "stub", "status": "completed",
-        "output": [output], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+        "id": _fresh(), "object": "response", "created_at": 1, "model": "stub",
+        "status": "completed", "output": [output], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
         "usage": {
             "input_tokens": 1, "output_tokens": 1, "total_tokens": 2,
             "input_tokens_details": {"cached_tokens": 0},
@@ -192,7 +192,7 @@ def read_anthropic(body: Json) -> list[Turn]:
     messages = body["messages"]
     roles = [message["role"] for message in messages]
     refuse_unless(set(roles) <= {"user", "assistant"}, f"roles {roles}")
-    refuse_unless(all(a != b for a, b in zip(roles, roles[1:], strict=False)), f"roles {roles}")
+    refuse_unless(all(a != b for a, b in itertools.pairwise(roles)), f"roles {roles}")
     return [*system, *(turn for message in messages for turn in _claude(message))]
 
 

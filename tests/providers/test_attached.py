@@ -51,14 +51,15 @@ def chat_model(api: str, url: str) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
 
     given: dict[str, Any] = {"api_key": "none", "max_retries": 0}
+    model: BaseChatModel
     if api == "ollama":
-        return ChatOllama(model="stub", base_url=url)
-    if api == "anthropic":
-        return ChatAnthropic(model="stub", base_url=url, **given)
-    is_responses = api == "responses"
-    return ChatOpenAI(
-        model="gpt-4o", base_url=f"{url}/v1", use_responses_api=is_responses, **given
-    )
+        model = ChatOllama(model="stub", base_url=url)
+    elif api == "anthropic":
+        model = ChatAnthropic(model="stub", base_url=url, **given)
+    else:
+        given["use_responses_api"] = api == "responses"
+        model = ChatOpenAI(model="gpt-4o", base_url=f"{url}/v1", **given)
+    return model
 
 
 @pytest.fixture(scope="module")

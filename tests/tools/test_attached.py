@@ -30,6 +30,7 @@ from PIL import Image
 
 from laser_tools.images.decode import held_bytes
 from laser_tools.images.store import ImageStore
+from laser_tools.schema import Box
 from laser_tools.tools import LaserToolkit
 from laser_tools.tools.middleware.history import NOTES
 from laser_tools.tools.planner import ScriptedPlanner
@@ -96,10 +97,11 @@ def last_error(agent: Agent) -> str:
 
 
 URL = f"data:image/png;base64,{text64(RED)}"
+MEDIA = {"mime_type": "image/png", "data": text64(RED)}
 FORMATS = {
     "langchain": block(RED),
     "langchain data url": {"type": "image", "url": URL},
-    "langchain v0": {"type": "image", "source_type": "base64", "data": text64(RED)},
+    "langchain v0": {"type": "image", "source_type": "base64", **MEDIA},
     "langchain file": {"type": "file", "base64": text64(RED), "mime_type": "image/png"},
     "openai": {"type": "image_url", "image_url": {"url": URL, "detail": "high"}},
     "openai bare": {"type": "image_url", "image_url": URL},
@@ -108,9 +110,9 @@ FORMATS = {
         "type": "image",
         "source": {"type": "base64", "media_type": "image/png", "data": text64(RED)},
     },
-    "google": {"type": "media", "mime_type": "image/png", "data": text64(RED)},
+    "google": {"type": "media", **MEDIA},
     "google bytes": {"type": "media", "mime_type": "image/png", "data": RED},
-    "broken into lines": {"type": "image", "base64": base64.encodebytes(RED).decode()},
+    "broken into lines": {**block(RED), "base64": base64.encodebytes(RED).decode()},
     "upper case": {"type": "image_url", "image_url": URL.replace("data:image", "DATA:IMAGE")},
 }
 
@@ -148,7 +150,7 @@ REFERENCES = [
     {"type": "input_image", "image_url": "ftp://example.com/a.png"},
     {"type": "input_image", "file_id": "file-1"},
     {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}},
-    {"type": "image", "source_type": "id", "id": "7"},
+    {"type": "image", "file_id": "7"},
     {"type": "media", "mime_type": "image/png", "file_uri": "gs://bucket/a.png"},
 ]
 REJECTED = {
@@ -192,7 +194,7 @@ def test_a_rejected_image_is_a_line_that_says_why(why: str) -> None:
 OTHERS: list[Any] = [
     "a string", {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}, {},
     {"type": "audio", "base64": "AAAA"}, {"type": "media", "mime_type": "audio/wav", "data": "A"},
-    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}},
+    {"type": "file", "base64": "AAAA", "mime_type": "application/pdf"},
 ]  # fmt: skip
 
 
@@ -229,14 +231,12 @@ def test_two_hundred_images_in_a_message_beyond_what_memory_holds() -> None:
     assert say(agent, QUESTION, *map(block, files)).startswith("red")
     told = planner.last_human().text
     assert all(f"[image img_{n + 1}, {60 + n}x40]" in told for n in range(200))
-    assert toolkit.images.describe("t").endswith(" older")
-    for n in (1, 100, 200):
+    assert len(toolkit.images.sizes("t")) < 50
+    for n in (1, 200):
         assert say(agent, f"In img_{n}, what colour is the rectangle?").endswith(f"px of img_{n}")
 
 
-def _small(n: int) -> Any:  # noqa: ANN401
-    from laser_tools.schema import Box
-
+def _small(n: int) -> Box:
     return Box(x0=5 + n // 4, y0=5, x1=15 + n // 4, y1=15)
 
 
@@ -308,14 +308,19 @@ def test_branches_of_a_thread_keep_their_own_meaning_of_a_handle() -> None:
 
 
 DAMAGED_NOTES: list[Any] = [7, [], "x", {"img_1": 7}, {"img_1": {"sha256": 1, "size": [0, 0]}}]
+CUT: dict[str, Any] = {
+    "image_size": [800, 400],
+    "crops": ["img_1.c1"],
+    "crop_boxes": [{"x0": 0, "y0": 0, "x1": 4, "y1": 4}],
+}
 DAMAGED_ARTIFACTS: list[Any] = [
-    "x", {"crops": 7}, {"image_size": [800, 400], "crops": ["img_1.c1"], "crop_boxes": [7]},
-    {"image_size": [8, 4], "crops": ["img_1.c1"], "crop_boxes": [{"x0": 0, "y0": 0, "x1": 4, "y1": 4}]},
-    {"image_size": [800, 400], "crops": ["img_1"], "crop_boxes": [{"x0": 0, "y0": 0, "x1": 4, "y1": 4}]},
-    {"image_size": [800, 400], "crops": ["../x"], "crop_boxes": [{"x0": 0, "y0": 0, "x1": 4, "y1": 4}]},
-    {"image_size": [800, 400], "crops": ["img_1.c1"], "crop_boxes": [{"x0": 0, "y0": 0, "x1": 900, "y1": 4}]},
-    {"image_size": [800, 400], "crops": ["img_7.c1"], "crop_boxes": [{"x0": 0, "y0": 0, "x1": 4, "y1": 4}]},
-]  # fmt: skip
+    "x",
+    {"crops": 7},
+    {**CUT, "crop_boxes": [7]},
+    {**CUT, "crop_boxes": [{"x0": 0, "y0": 0, "x1": 900, "y1": 4}]},
+    {**CUT, "image_size": [8, 4]},
+    *({**CUT, "crops": [handle]} for handle in ("img_1", "../x", "img_7.c1")),
+]
 
 
 @pytest.mark.parametrize("artifact", DAMAGED_ARTIFACTS, ids=str)
@@ -374,9 +379,11 @@ def test_crops_are_shown_again_after_a_restart() -> None:
     planner = Watched()
     say(agent_over(kept(crops="human", user_images="hide"), planner, memory), "Thank you?")
     pictures = [m for m in planner.seen[0] if m.text.startswith("Crops cut by")]
-    assert [len(m.content) for m in pictures] == [2]
+    assert pictures
+    assert all(len(m.content) == 2 for m in pictures)
 
 
+@pytest.mark.timeout(600)  # 5 s where nothing else runs
 def test_every_handle_is_alive_in_a_new_process(tmp_path: Path) -> None:
     """SQLite is closed and opened again; a crop of a crop is among what was cut before."""
     before, after = (in_a_process(tmp_path / "chat.db", what) for what in ("ask", "again"))

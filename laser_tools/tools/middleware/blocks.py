@@ -3,7 +3,7 @@
 | written by | block |
 |---|---|
 | LangChain | `{"type": "image", "base64": ...}`, `"url"`, or `"source_type"` with `"data"` |
-| OpenAI, Chat Completions | `{"type": "image_url", "image_url": {"url": ...}}`, also a bare string |
+| OpenAI, Completions | `{"type": "image_url", "image_url": {"url": ...}}`, also a bare string |
 | OpenAI, Responses | `{"type": "input_image", "image_url": ...}` |
 | Anthropic | `{"type": "image", "source": {"type": "base64", "data": ...}}` |
 | Google | `{"type": "media", "mime_type": "image/...", "data": ...}` |
