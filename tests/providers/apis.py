@@ -175,7 +175,8 @@ def write_responses(reply: Reply) -> Json:
         }  # fmt: skip
     return {
         "id": _fresh(), "object": "response", "created_at": 1, "model": "stub",
-        "status": "completed", "output": [output], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+        "status": "completed", "output": [output],
+        "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
         "usage": {
             "input_tokens": 1, "output_tokens": 1, "total_tokens": 2,
             "input_tokens_details": {"cached_tokens": 0},
@@ -228,7 +229,8 @@ def write_anthropic(reply: Reply) -> Json:
         number, name, args = reply.call
         content = {"type": "tool_use", "id": number, "name": name, "input": args}
     return {
-        "id": _fresh(), "type": "message", "role": "assistant", "model": "stub", "content": [content],
+        "id": _fresh(), "type": "message", "role": "assistant", "model": "stub",
+        "content": [content],
         "stop_reason": "tool_use" if reply.call else "end_turn", "stop_sequence": None,
         "usage": {"input_tokens": 1, "output_tokens": 1},
     }  # fmt: skip

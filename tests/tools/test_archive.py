@@ -1,4 +1,4 @@
-"""Originals that outlive the process, in a folder and in LangGraph stores: budget, expiry, damage."""
+"""Originals in a folder and in LangGraph stores: other processes, budget, expiry, damage."""
 
 from __future__ import annotations
 

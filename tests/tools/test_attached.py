@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +129,9 @@ def test_an_image_of_any_format_gets_a_handle(form: str, mode: Literal["keep", "
         assert content == f"{QUESTION}\n[image img_1, 800x400]"
     else:
         told = {"type": "text", "text": "[image img_1, 800x400]"}
-        assert content == [{"type": "text", "text": QUESTION}, told, FORMATS[form]]
+        assert content[:2] == [{"type": "text", "text": QUESTION}, told]
+        # LangChain itself rewrites its oldest blocks for every model
+        assert content[2:] == [block(RED) if form == "langchain v0" else FORMATS[form]]
     assert toolkit.images.describe("t").startswith("img_1 (800x400), img_1.c1")
 
 
@@ -307,7 +310,11 @@ def test_branches_of_a_thread_keep_their_own_meaning_of_a_handle() -> None:
     assert say(agent, "In img_1, what colour is it?", config=ends["green"]).startswith("red")
 
 
-DAMAGED_NOTES: list[Any] = [7, [], "x", {"img_1": 7}, {"img_1": {"sha256": 1, "size": [0, 0]}}]
+NOTE = {"sha256": "x", "size": [8, 8], "files": [sha256(text64(RED).encode()).hexdigest()]}
+DAMAGED_NOTES: list[Any] = [
+    *(7, [], "x", {"img_1": 7}, {"img_1": {"sha256": 1, "size": [0, 0]}}),
+    *({handle: NOTE} for handle in ("a/../b", "img_1.c1", "img_1234567")),
+]
 CUT: dict[str, Any] = {
     "image_size": [800, 400],
     "crops": ["img_1.c1"],

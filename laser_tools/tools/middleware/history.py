@@ -16,6 +16,7 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from pydantic import BaseModel, PositiveInt, TypeAdapter, ValidationError
 
 from laser_tools.errors import ImageRejected
+from laser_tools.images.handles import is_original
 from laser_tools.images.originals import Kept
 from laser_tools.images.store import ImageStore
 from laser_tools.schema import Box
@@ -122,9 +123,10 @@ class Naming:
 def read_notes(told: object) -> dict[str, Noted]:
     """The notes of a state; none where it has none, or damaged ones."""
     try:
-        return _NOTES.validate_python(told)
+        notes = _NOTES.validate_python(told)
     except ValidationError:
         return {}
+    return {handle: noted for handle, noted in notes.items() if is_original(handle)}
 
 
 def _file(found: Attachment) -> bytes | None:
