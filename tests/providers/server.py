@@ -44,7 +44,7 @@ class Planner:
 
 
 def _is_users(turn: Turn) -> bool:
-    return not turn.text.startswith("Crops cut by")
+    return not turn.text.lstrip().startswith("Crops cut by")
 
 
 @contextmanager
