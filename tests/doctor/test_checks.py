@@ -54,7 +54,7 @@ def test_a_visor_model_passes(cross: list[int], weights: str) -> None:
         deepcopy(dense.model), cross, [0], cross_attention=weights
     )
     for added in model.added:  # as if it had been trained
-        nn.init.normal_(added.o_proj.weight, std=0.3)
+        nn.init.normal_(added.get_parameter("o_proj.weight"), std=0.3)
     found = verdicts(VLM(model, dense.processor, "visor"))
     assert found == dict.fromkeys(CHECKS, "pass") | {"prefix": "skip"}
 
