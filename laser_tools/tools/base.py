@@ -33,7 +33,8 @@ from laser_tools.errors import (
     Unauthorized,
     UnknownImage,
 )
-from laser_tools.images.store import DEFAULT_THREAD, ImageStore, View
+from laser_tools.images.handles import View
+from laser_tools.images.store import DEFAULT_THREAD, ImageStore
 from laser_tools.schema import AbstainRule
 from laser_tools.settings import read_settings
 from laser_tools.tools.delivery import DEFAULT_BUDGET_BYTES, CropDelivery, image_blocks

@@ -218,9 +218,7 @@ def joint_step(parts: Parts, world: World, rng: Draw, batch: int) -> Stepped:
     packed = pack(world.maker, rows, sparse_cells(rng, rows, drawn) if sparse else None)
     told = parts.told(normalise(world.pixels(rows), rng).to(parts.device))
     cells, targets = parts.projected(told), torch.from_numpy(drawn).to(parts.device)
-    loss, metrics = language_loss(
-        parts, packed.to(parts.device), cells, world.diet.place_weight
-    )
+    loss, metrics = language_loss(parts, packed.to(parts.device), cells, world.diet.place_weight)
     held, dense_metrics = dense_loss(told.fields.float(), targets)
     aligned, unexplained = align_loss(parts, cells, targets)
     loss = loss + DENSE_WEIGHT * held + KEPT_ALIGN_WEIGHT * aligned
