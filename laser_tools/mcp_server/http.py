@@ -28,7 +28,7 @@ class KeyRequired:
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app
-        self._digest = _digest(f"Bearer {key}".encode())
+        self._digest = _digest(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._knows(scope):
@@ -37,8 +37,9 @@ class KeyRequired:
             await self.app(scope, receive, send)
 
     def _knows(self, scope: Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-        return len(given) == 1 and hmac.compare_digest(_digest(given[0]), self._digest)
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, key = (given[0] if len(given) == 1 else b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(_digest(key), self._digest)
 
 
 def checked_key(key: SecretStr | None) -> str:
