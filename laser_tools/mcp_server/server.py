@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -56,7 +56,9 @@ INSTRUCTIONS = (
 STAGES = ("image", "model", "done")
 SESSION_HEADER = "mcp-session-id"
 
-Context = ServerRequestContext[str, Any]  # its lifespan is the id of the client's session
+Context: TypeAlias = ServerRequestContext[
+    str, Any
+]  # its lifespan is the id of the client's session
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ async def refuse_without_session(ctx: Context, call_next: CallNext) -> HandlerRe
 def session_of(context: Context) -> str:
     """The session whose images a request may name; over HTTP the transport has checked its id."""
     if context.request is None:
-        return context.lifespan_context
-    session: str = context.request.headers[SESSION_HEADER]
+        session: str = context.lifespan_context
+    else:
+        session = context.request.headers[SESSION_HEADER]
     return session

@@ -97,4 +97,4 @@ def refusal(result: CallToolResult) -> str:
     assert result.is_error
     (told,) = result.content
     assert isinstance(told, TextContent)
-    return told.text
+    return str(told.text)
