@@ -56,9 +56,7 @@ INSTRUCTIONS = (
 STAGES = ("image", "model", "done")
 SESSION_HEADER = "mcp-session-id"
 
-Context: TypeAlias = ServerRequestContext[
-    str, Any
-]  # its lifespan is the id of the client's session
+Context: TypeAlias = ServerRequestContext[str, Any]  # its lifespan is the session's id
 
 
 @dataclass(frozen=True)

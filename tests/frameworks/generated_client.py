@@ -25,9 +25,9 @@ QUESTION, ANSWER = "What number is on the yellow square?", "511"
 def generate(folder: Path) -> None:
     """Write the package `generated` into `folder`; the generator's warnings are errors."""
     arguments = ("--path", str(ROOT / "docs" / "openapi.json"), "--output-path", "generated")
-    command = [Path(sys.executable).with_name("openapi-python-client"), "generate", *arguments]
-    options = ["--meta", "none", "--fail-on-warning"]
-    subprocess.run([*command, *options], cwd=folder, check=True)
+    options = ("--meta", "none", "--fail-on-warning")
+    command = str(Path(sys.executable).with_name("openapi-python-client"))
+    subprocess.run([command, "generate", *arguments, *options], cwd=folder, check=True)
 
 
 def ask(url: str) -> Any:  # noqa: ANN401 (a type that does not exist yet)

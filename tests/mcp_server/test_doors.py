@@ -26,8 +26,8 @@ async def test_the_three_tools(door: Door, tmp_path: Path) -> None:
     (tmp_path / "red.png").write_bytes(scene())
     stages: list[str | None] = []
 
-    async def note(done: float, total: float | None, message: str | None) -> None:
-        assert (done, total) == (len(stages), 2)
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        assert (progress, total) == (len(stages), 2)
         stages.append(message)
 
     with opened(door, tmp_path) as connect:
@@ -60,7 +60,7 @@ async def test_cancelling_frees_the_model(door: Door) -> None:
     """The engine answers one question at a time, and "wait" never ends by itself."""
     asked = asyncio.Event()
 
-    async def note(done: float, total: float | None, message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
         if message == "model":
             asked.set()
 
