@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     UNSUPPORTED_PROTOCOL_VERSION,
     BlobResourceContents,
@@ -55,6 +57,8 @@ INSTRUCTIONS = (
 )
 STAGES = ("image", "model", "done")
 SESSION_HEADER = "mcp-session-id"
+
+logger = logging.getLogger("laser_tools.mcp_server")
 
 Context: TypeAlias = ServerRequestContext[str, Any]  # its lifespan is the session's id
 
@@ -98,9 +102,10 @@ class Sessions:
             raise MCPError(INVALID_PARAMS, "There is no such tool; see tools/list.")
         try:
             arguments = tool.arguments.model_validate(call.arguments or {})
-            return await tool.call(self._conversation(context), arguments)
         except ValidationError as error:
             return refused_result(explain_invalid_arguments(error))
+        try:
+            return await tool.call(self._conversation(context), arguments)
         except LaserError as error:
             return refused_result(explain(error))
 
@@ -151,8 +156,19 @@ def build(engine: Engine, folder: ImageFolder | None, images: ImageStore) -> Ser
         on_list_resource_templates=sessions.list_templates,
         on_read_resource=sessions.read_resource,
     )
-    server.middleware.append(refuse_without_session)
+    server.middleware += [hide_faults, refuse_without_session]
     return server
+
+
+async def hide_faults(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Tell the client of a fault of ours no more than that: an exception's text may hold anything."""
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
+        raise
+    except Exception as error:
+        logger.error("%s failed: %s", ctx.method, type(error).__name__)
+        raise MCPError(INTERNAL_ERROR, "The server failed on this request.") from None
 
 
 async def refuse_without_session(ctx: Context, call_next: CallNext) -> HandlerResult:

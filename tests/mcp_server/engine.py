@@ -20,7 +20,7 @@ from tests.tools.fakes import ColourEngine
 
 
 class WaitingEngine(ColourEngine):
-    """ "wait" is never answered, only stopped; meanwhile nothing else is."""
+    """ "wait" is never answered, only stopped; meanwhile nothing else is. "bug" is a fault."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +29,8 @@ class WaitingEngine(ColourEngine):
     def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
         with self._lock:
             asked = [r.question for r in requests if isinstance(r, AnswerRequest)]
+            if "bug" in asked:
+                raise ZeroDivisionError("c4n4ry")
             while "wait" in asked:
                 if should_stop():
                     raise Cancelled

@@ -79,6 +79,20 @@ async def test_cancelling_frees_the_model(door: Door) -> None:
 
 
 @pytest.mark.parametrize("door", [*MEMORY, HTTP])
+async def test_a_fault_of_the_engine_is_told_without_its_text(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(door) as connect:
+        async with connect() as client:
+            await add(client)
+            with pytest.raises(MCPError, match="The server failed"):
+                await ask(client, question="bug")
+            assert read(await ask(client))["answer"] == "red"
+    assert "c4n4ry" not in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("door", [*MEMORY, HTTP])
 async def test_clients_do_not_see_each_others_images(door: Door) -> None:
     with opened(door) as connect:
         async with connect() as first, connect() as second:
