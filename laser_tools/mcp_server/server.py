@@ -161,7 +161,7 @@ def build(engine: Engine, folder: ImageFolder | None, images: ImageStore) -> Ser
 
 
 async def hide_faults(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Tell the client of a fault of ours no more than that: an exception's text may hold anything."""
+    """Tell the client no more of a fault than that there was one: its text may hold anything."""
     try:
         return await call_next(ctx)
     except (MCPError, ValidationError):

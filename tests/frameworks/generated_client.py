@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,13 +23,18 @@ ROOT = Path(__file__).parents[2]
 SCENE = ROOT / "laser_tools" / "pico" / "scene.png"
 QUESTION, ANSWER = "What number is on the yellow square?", "511"
 
+CONFIG = {"content_type_overrides": {"image/png": "application/octet-stream"}}  # else unknown to it
+
 
 def generate(folder: Path) -> None:
     """Write the package `generated` into `folder`; the generator's warnings are errors."""
     arguments = ("--path", str(ROOT / "docs" / "openapi.json"), "--output-path", "generated")
-    options = ("--meta", "none", "--fail-on-warning")
-    command = str(Path(sys.executable).with_name("openapi-python-client"))
-    subprocess.run([command, "generate", *arguments, *options], cwd=folder, check=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    options = ("--meta", "none", "--fail-on-warning", "--config", "config.json")
+    tools = Path(sys.executable).parent
+    command = [str(tools / "openapi-python-client"), "generate", *arguments, *options]
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"  # it runs ruff
+    subprocess.run(command, cwd=folder, check=True, env={**os.environ, "PATH": path})
 
 
 def ask(url: str) -> Any:  # noqa: ANN401 (a type that does not exist yet)
