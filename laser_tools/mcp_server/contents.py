@@ -11,6 +11,7 @@ from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 from laser_tools.images.store import ImageStore
 from laser_tools.tools.conversation import Seen
 from laser_tools.tools.delivery import DEFAULT_BUDGET_BYTES, encode_within
+from laser_tools.tools.pictures import Picture, drawn
 
 SCHEME = "laser://images/"
 URI_TEMPLATE = SCHEME + "{image}"
@@ -35,9 +36,9 @@ def refused_result(sentence: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=sentence)], is_error=True)
 
 
-def jpeg(image: str, images: ImageStore, session: str, max_bytes: int) -> bytes | None:
-    """The pixels that a handle names, in at most `max_bytes`. Raises UnknownImage."""
-    return encode_within(images.get(image, session).image.pixels, max_bytes)
+def jpeg(image: str, images: ImageStore, session: str) -> bytes | None:
+    """The pixels that a handle names. Raises UnknownImage."""
+    return encode_within(images.get(image, session).image.pixels, MAX_RESOURCE_BYTES)
 
 
 def text64(data: bytes) -> str:
@@ -53,7 +54,8 @@ def _result(text: str, more: Sequence[ContentBlock]) -> CallToolResult:
 def _pictures(crops: Sequence[str], images: ImageStore, session: str) -> list[ImageContent]:
     """All crops within the budget of one result; one that does not fit is left out."""
     share = DEFAULT_BUDGET_BYTES * 3 // 4 // max(len(crops), 1)
-    encoded = (jpeg(crop, images, session, share) for crop in crops)
+    shown = drawn([Picture(crop) for crop in crops], images, session)
+    encoded = (encode_within(pixels, share) for pixels in shown.values())
     return [ImageContent(data=text64(data), mime_type=JPEG) for data in encoded if data is not None]
 
 

@@ -38,7 +38,6 @@ from laser_tools.errors import LaserError, UnknownImage
 from laser_tools.images.store import ImageStore
 from laser_tools.mcp_server.contents import (
     JPEG,
-    MAX_RESOURCE_BYTES,
     SCHEME,
     URI_TEMPLATE,
     jpeg,
@@ -129,9 +128,7 @@ class Sessions:
         handle = wanted.uri.removeprefix(SCHEME)
         conversation = self._conversation(context)
         try:
-            data = await conversation.io.work(
-                jpeg, handle, self.images, conversation.thread_id, MAX_RESOURCE_BYTES
-            )
+            data = await conversation.io.work(jpeg, handle, self.images, conversation.thread_id)
         except UnknownImage as error:
             raise MCPError(INVALID_PARAMS, error.public_text) from None
         blob = BlobResourceContents(uri=wanted.uri, mime_type=JPEG, blob=text64(data or b""))
