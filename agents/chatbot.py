@@ -11,7 +11,6 @@ Without --planner a scripted one plans; `--planner openai:gpt-5` takes any chat 
 
 from __future__ import annotations
 
-import base64
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,13 +25,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.store.base import BaseStore
 from langgraph.store.sqlite import SqliteStore
 from PIL import Image
 
 from laser_tools import LaserError, LaserToolkit
+from laser_tools.images.store import ImageStore
+from laser_tools.tools.archive import StoreArchive
 from laser_tools.tools.careful import AskingPlanner
-from laser_tools.tools.remember import remember
 from laser_tools.tools.results import LaserResult
 from laser_tools.tools.support import supporting
 
@@ -72,17 +71,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class Chatbot:
-    """The agent of `build_chatbot`; what is said is in its memory, and images once in `store`."""
+    """The agent of `build_chatbot`; what is said is in its memory, and images in the toolkit's."""
 
     toolkit: LaserToolkit
     agent: CompiledStateGraph[Any, Any, Any, Any]
-    store: BaseStore
 
     def say(self, text: str, images: Sequence[bytes] = (), thread_id: str = "me") -> Reply:
         """The reply to a text, with pictures or not. ImageRejected: it is none, nothing is said."""
-        self._recall(thread_id)
         for image in images:
-            self._keep(image, thread_id)
+            self.toolkit.add_image(image, thread_id=thread_id)
         told = f"{text}\n{self.toolkit.announce(thread_id)}" if images else text
         state = self.agent.invoke({"messages": [("user", told)]}, _config(thread_id))
         words, seen = state["messages"][-1].text, supporting(state["messages"])
@@ -91,28 +88,9 @@ class Chatbot:
         handle = (seen.crops or (seen.image,))[0]
         return Reply(words, seen, self.toolkit.images.get(handle, thread_id).image.pixels)
 
-    def _keep(self, image: bytes, thread_id: str) -> None:
-        handle = self.toolkit.add_image(image, thread_id=thread_id)
-        data = base64.b64encode(image).decode("ascii")
-        self.store.put(_images(thread_id), handle, {"base64": data})
-
-    def _recall(self, thread_id: str) -> None:
-        """Give the toolkit the images and crops of a conversation that another process had."""
-        if self.toolkit.images.sizes(thread_id):
-            return
-        kept = {item.key: item.value for item in self.store.search(_images(thread_id), limit=1000)}
-        in_order = sorted(kept, key=lambda handle: int(handle.removeprefix("img_")))
-        originals = [base64.b64decode(kept[handle]["base64"]) for handle in in_order]
-        messages = self.agent.get_state(_config(thread_id)).values.get("messages", ())
-        remember(self.toolkit.images, originals, messages, thread_id)
-
 
 def _config(thread_id: str) -> RunnableConfig:
     return {"configurable": {"thread_id": thread_id}}
-
-
-def _images(thread_id: str) -> tuple[str, str]:
-    return "images", thread_id.encode().hex()  # a namespace takes no full stop
 
 
 def attached(line: str) -> tuple[str, list[bytes]]:
@@ -129,10 +107,11 @@ def main(
     model: Annotated[str, typer.Option(help="pico, or a local model folder")] = "pico",
 ) -> None:
     """Talk about pictures; end with Ctrl-D. seen.png is what was looked at last."""
-    toolkit = LaserToolkit(model=model, abstain_below=ABSTAIN_BELOW)
     chosen, file = init_chat_model(planner) if planner else None, str(memory)
     with SqliteSaver.from_conn_string(file) as saver, SqliteStore.from_conn_string(file) as store:
-        chatbot = Chatbot(toolkit, build_chatbot(toolkit, saver, chosen), store)
+        images = ImageStore(archive=StoreArchive(store))
+        toolkit = LaserToolkit(model=model, images=images, abstain_below=ABSTAIN_BELOW)
+        chatbot = Chatbot(toolkit, build_chatbot(toolkit, saver, chosen))
         typer.echo("you> ", nl=False)
         for line in sys.stdin:
             try:

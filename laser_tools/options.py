@@ -125,6 +125,9 @@ class AgainOptions(Frozen):
 class GateOptions(Frozen):
     """The gate for easy cases (LASER figure 3; not specified there)."""
 
+    # what it goes by: the plain answer's margin, or a VISOR model's router: the whole image's
+    # answer is kept where it chooses the cheapest configuration, and `direct_margin` means nothing
+    gate: Literal["margin", "router"] = "margin"
     # plain margin >= this (logits, first answer token): keep the whole image's answer; "fitted" is
     # the threshold of the model's calibration (none without one), as a logit means something else
     # in every model
@@ -158,7 +161,7 @@ SHAPE_LASER_ANSWERS = frozenset({
     "aggregate", "k_patch", "box_rule", "crop_ratio", "min_crop_px", "view",  # what it shows,
     "max_crop_tokens", "max_crops", "further_share",
     "negative", "mask_fill", "alpha", "beta",  # what that is held against,
-    "direct_margin", "verify_margin",  # and which of its passes gives the answer
+    "gate", "direct_margin", "verify_margin",  # and which of its passes gives the answer
     "again_margin", "again_share", "second_opinion",
 })  # fmt: skip
 """Options that change the margins of LASER's answers, or which of its routes an answer takes."""

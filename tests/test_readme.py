@@ -28,7 +28,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "models", "scale", "tools")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("benchmarks", "images", "models", "scale", "tools")
+    ),
 ]
 AGENTS = [ROOT / "docs" / f"{name}.md" for name in ("chatbot", "inspector", "deep-look")]
 WORDS = 750

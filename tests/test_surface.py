@@ -25,7 +25,7 @@ TORCH_FREE = (
     "laser_tools.worker.backends.local",
     "laser_tools.worker.run",
     "laser_tools.tools.careful",
-    "laser_tools.tools.remember",
+    "laser_tools.tools.archive",
 )
 HEAVY = ("torch", "transformers", "numpy", "matplotlib", "sklearn")
 

@@ -61,6 +61,7 @@ def ask(
     device: console.Device = None,
     revision: console.Revision = None,
     dtype: console.Dtype = None,
+    freeze: console.Freeze = None,
     options: console.Options = None,
     worker: console.Worker = None,
     save: Annotated[
@@ -91,11 +92,12 @@ def ask(
         for name in methods
     ]
     if worker:
-        with console.remote(worker, device, revision, dtype, options) as client:
+        with console.remote(worker, device, revision, dtype, freeze, options) as client:
             answers = client.answer(requests)
     else:
         changed = console.options_of(method, options)
-        answers = _answer(requests, console.load_model(model, device, revision, dtype), changed)
+        vlm = console.load_model(model, device, revision, dtype, freeze=freeze)
+        answers = _answer(requests, vlm, changed)
     if save is not None:
         _draw(requests[-1], answers, save)
     if as_json:
@@ -192,6 +194,7 @@ def zoom(
     device: console.Device = None,
     revision: console.Revision = None,
     dtype: console.Dtype = None,
+    freeze: console.Freeze = None,
     options: console.Options = None,
     worker: console.Worker = None,
     as_json: console.AsJson = False,
@@ -201,13 +204,13 @@ def zoom(
         console.require("Looking with a model in this process", "engine")
     request = make(ZoomRequest, image=open_image_file(image), what=what, n_regions=n_regions)
     if worker:
-        with console.remote(worker, device, revision, dtype, options) as client:
+        with console.remote(worker, device, revision, dtype, freeze, options) as client:
             result = client.zoom([request])[0]
     else:
         from laser_tools.engine.local import LocalEngine
 
         changed = console.options_from(options)
-        vlm = console.load_model(model, device, revision, dtype)
+        vlm = console.load_model(model, device, revision, dtype, freeze=freeze)
         result = LocalEngine(vlm, changed).zoom([request])[0]
     if as_json:
         console.echo_json({"what": what, **console.plain_data(result)})

@@ -37,6 +37,10 @@ def visor(
     sizes: Annotated[
         bool, typer.Option(help="Also FLOPs of LLaVA-OneVision-0.5B, and a timed toy prefill.")
     ] = True,
+    visual_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only time a toy's prefill of so many; no model, no questions."),
+    ] = None,
     device: console.Device = None,
     json_file: console.JsonFile = None,
 ) -> None:
@@ -47,6 +51,9 @@ def visor(
     drawn beside it.
     """
     console.require("The bench", "engine")
+    if visual_tokens is not None:
+        _time_prefill(visual_tokens, json_file)
+        return
     vlm = _with_layers(console.load_model(model, device), cross_layers, self_layers)
     chosen = _configurations(vlm, configurations)
     _deliver(_measured(vlm, chosen, split, n, timed, seed, sizes=sizes), json_file)
@@ -69,7 +76,7 @@ def _with_layers(vlm: VLM, cross_layers: str | None, self_layers: str | None) ->
             "This is a dense model: say which of its layers attend to visual tokens "
             "(--cross-layers 1,4,6) and which can update them (--self-layers 0,3)."
         )
-    layers = [_layers(text) if text else () for text in (cross_layers, self_layers)]
+    layers = console.layers(cross_layers), console.layers(self_layers)
     made = VisorForConditionalGeneration.from_dense(vlm.model, *layers)
     return replace(vlm, model=made.eval())
 
@@ -79,16 +86,9 @@ def _configurations(vlm: VLM, text: str | None) -> list[Configuration]:
 
     config = vlm.model.config
     if text is not None:
-        return [chosen(config, _layers(part) if part else ()) for part in text.split(";")]
+        return [chosen(config, console.layers(part)) for part in text.split(";")]
     named = config.configurations or [config.active]
     return [chosen(config, one) for one in named]
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise InvalidRequest(f"Layers are whole numbers with commas, like 1,4,6; not {text!r}.")
-    return tuple(int(part) for part in parts)
 
 
 def _measured(
@@ -120,6 +120,17 @@ def _measured(
         geometry=geometry.onevision_ratios() if sizes else {},
         prefill=geometry.prefill() if sizes else None,
     )
+
+
+def _time_prefill(n_visual: int, json_file: Path | None) -> None:
+    from laser_tools.evaluation.visor.geometry import prefill
+    from laser_tools.evaluation.visor.report import prefill_line
+
+    found = prefill(n_visual)
+    if json_file is not None:
+        console.write_json(console.plain_data(found), json_file)
+    if str(json_file) != "-":
+        typer.echo(prefill_line(found))
 
 
 def _deliver(report: VisorReport, json_file: Path | None) -> None:

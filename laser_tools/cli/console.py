@@ -46,6 +46,14 @@ Dtype = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")
 ]
+Freeze = Annotated[
+    str | None,
+    typer.Option(
+        "--freeze-visual-layers",
+        metavar="L,L,...",
+        help="Visual tokens stay as they are in these layers ('laser-tools visor probe').",
+    ),
+]
 Options = Annotated[
     list[str] | None,
     typer.Option(
@@ -65,6 +73,14 @@ JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result as JSON to this file (- = stdout).")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same items.")]
+
+
+def layers(text: str | None) -> tuple[int, ...]:
+    """The layers that a text such as 1,4,6 names, if any. Raises InvalidRequest."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise InvalidRequest(f"Layers are whole numbers with commas, like 1,4,6; not {text!r}.")
+    return tuple(int(part) for part in parts)
 
 
 def group(about: str) -> typer.Typer:
@@ -117,13 +133,15 @@ def load_model(
     revision: str | None = None,
     dtype: str | None = None,
     *,
+    freeze: str | None = None,
     fit: bool = True,
 ) -> VLM:
     """The VLM (`load_vlm`), with a progress bar.
 
     With `fit`, a model of an unlisted family is examined first. Raises ModelUnavailable, or
-    InvalidRequest for a device that is not there.
+    InvalidRequest for a device that is not there, or layers to `freeze` that are not.
     """
+    frozen = layers(freeze)
     with progress(1, "loading the model") as bar:
         import torch
 
@@ -135,6 +153,7 @@ def load_model(
             device=device,
             revision=revision,
             dtype=None if dtype is None else getattr(torch, dtype),
+            freeze_visual_layers=frozen,
         )
         if fit:
             refuse_unfit(vlm)
@@ -151,8 +170,8 @@ def remote(worker: str, *of_a_model_here: object) -> WorkerClient:
     """
     if any(of_a_model_here):
         raise InvalidRequest(
-            "A worker has its own model and options: leave out --device, --revision, --dtype and "
-            "--options, or leave out --worker and unset LASER_BASE_URL."
+            "A worker has its own model and options: leave out --device, --revision, --dtype, "
+            "--freeze-visual-layers and --options, or leave out --worker and unset LASER_BASE_URL."
         )
     from laser_tools.client import WorkerClient
 

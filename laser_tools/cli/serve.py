@@ -63,6 +63,7 @@ def serve(
     device: console.Device = None,
     dtype: console.Dtype = None,
     revision: console.Revision = None,
+    freeze: console.Freeze = None,
     max_queued: MaxQueued = None,
     max_batch_size: MaxBatch = None,
     max_wait_ms: MaxWait = None,
@@ -81,8 +82,8 @@ def serve(
 
     settings = worker_settings(
         model=model, host=host, port=port, device=device, dtype=dtype, revision=revision,
-        max_queued=max_queued, max_batch_size=max_batch_size, max_wait_ms=max_wait_ms,
-        drain_s=drain_s, isolated=isolated,
+        freeze_visual_layers=freeze, max_queued=max_queued, max_batch_size=max_batch_size,
+        max_wait_ms=max_wait_ms, drain_s=drain_s, isolated=isolated,
     )  # fmt: skip
     cluster = _cluster(settings, replicas) if ray else None
     if replicas is not None and not ray:

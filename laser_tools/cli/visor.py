@@ -1,4 +1,4 @@
-"""`laser-tools visor`: what a model's layers do for its visual tokens."""
+"""`laser-tools visor`: what layers do for visual tokens, and VISOR models of one's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laser_tools.cli import console
+from laser_tools.cli import console, visor_train
 from laser_tools.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     group = console.group("Vision where it is needed (VISOR, ShortV).")
     group.command()(probe)
+    group.command()(visor_train.train)
     app.add_typer(group, name="visor")
 
 
@@ -45,7 +46,8 @@ def probe(
 ) -> None:
     """Find the layers in which visual tokens may stay as they are, and say what that costs.
 
-    Give them to load_vlm or LocalEngine.from_pretrained as freeze_visual_layers.
+    Give them to ask, zoom and serve as --freeze-visual-layers, or to load_vlm and
+    LocalEngine.from_pretrained as freeze_visual_layers.
     """
     console.require("Probing a model", "engine")
     from laser_tools.evaluation.visor.probe import contributions, least

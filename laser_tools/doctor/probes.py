@@ -15,6 +15,7 @@ from laser_tools.errors import ModelUnavailable
 from laser_tools.grounding.regions import cells_box
 from laser_tools.images.box import Box
 from laser_tools.images.upright import UprightImage
+from laser_tools.visor.model import VisorForConditionalGeneration
 from laser_tools.vlm.choices import Trie
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import (
@@ -90,6 +91,9 @@ class _Enough(Exception):
 
 def embedded(vlm: VLM, encoded: Encoded) -> Tensor:
     """The language model's input embeddings at the visual tokens (N, hidden), float32."""
+    (visual,) = visual_positions(vlm, encoded)
+    if isinstance(vlm.model, VisorForConditionalGeneration):  # walks its layers by itself
+        return vlm.model.begun(**encoded.inputs).full[0, visual].float()
     seen: list[Tensor] = []
 
     def stop(_: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
@@ -102,27 +106,35 @@ def embedded(vlm: VLM, encoded: Encoded) -> Tensor:
             last_logits(vlm, encoded.inputs)
     finally:
         hook.remove()
-    return seen[0][0, visual_positions(vlm, encoded)[0]].float()
+    return seen[0][0, visual].float()
 
 
 def eager_rows(vlm: VLM, encoded: Encoded) -> Tensor:
-    """Attention of the last position, (L, H, S), read where the eager implementation returns it."""
+    """Attention of the last position, (L, H, S), read where the eager implementation returns it.
+
+    It is 0 in a VISOR model's layers of text alone.
+    """
     rows: dict[int, Tensor] = {}
 
     def keep(module: nn.Module, _: object, output: object) -> None:
         weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
         if isinstance(weights, Tensor) and weights.ndim == 4:
-            rows[int(module.layer_idx)] = weights[0, :, -1].float()  # type: ignore[arg-type]
+            row, number = weights[0, :, -1].float(), int(module.layer_idx)  # type: ignore[arg-type]
+            if row.shape[-1] == encoded.length:
+                rows[number] = row
+            else:
+                rows.setdefault(number, row.new_zeros(len(row), encoded.length))
 
     decoder = vlm.model.get_decoder()
-    layers = [m for m in decoder.modules() if isinstance(getattr(m, "layer_idx", None), int)]
+    modules = (*decoder.modules(), *getattr(vlm.model, "added", ()))
+    layers = [m for m in modules if isinstance(getattr(m, "layer_idx", None), int)]
     hooks = [layer.register_forward_hook(keep) for layer in layers]
-    before = vlm.model.config.get_text_config()._attn_implementation
+    before = decoder.config._attn_implementation
     try:
-        vlm.model.set_attn_implementation({"text_config": "eager"})
+        decoder.set_attn_implementation("eager")
         last_logits(vlm, encoded.inputs)
     finally:
-        vlm.model.set_attn_implementation({"text_config": before})
+        decoder.set_attn_implementation(before)
         for hook in hooks:
             hook.remove()
     if not rows:

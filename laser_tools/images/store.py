@@ -1,22 +1,21 @@
 """Images by handle, so that a planner names an image and never copies one.
 
-`img_1` is an original, `img_1.c1` a crop of it, `img_1.c1.c2` a crop of that crop. Handles belong
-to one thread (conversation); another thread cannot see them. A crop holds no pixels of its own:
-it is a rectangle of its original, so boxes found in it map back by a shift. Pixels are kept once
-per content, up to a budget; past it the least recently used original is let go.
+Handles belong to one thread (conversation); another thread cannot see them. Pixels are kept once
+per content, up to a budget; past it the least recently used original is let go, and comes back
+from an archive or from the conversation's history where there is one.
 """
 
 from __future__ import annotations
 
-import re
+import io
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 
 from PIL import Image
 
-from laser_tools.errors import UnknownImage
-from laser_tools.images.box import Box, clamp, whole
+from laser_tools.errors import ImageRejected, UnknownImage
+from laser_tools.images.box import Box
 from laser_tools.images.decode import (
     DEFAULT_LIMITS,
     ImageLimits,
@@ -25,55 +24,24 @@ from laser_tools.images.decode import (
     held_bytes,
     upright_rgb,
 )
+from laser_tools.images.handles import Handles, Place, View, is_handle
+from laser_tools.images.originals import ImageArchive, Kept, Originals, originals_at_hand
 from laser_tools.images.upright import UprightImage, hashed
 
 DEFAULT_THREAD = "default"
 MAX_LISTED = 20
-_HANDLE = re.compile(r"img_[0-9]{1,6}(\.c[0-9]{1,6}){0,16}")
-
-
-@dataclass(frozen=True)
-class Place:
-    """The place of a handle: `box` in pixels of the upright original `root`."""
-
-    handle: str
-    root: str
-    root_size: tuple[int, int]  # width, height in pixels
-    box: Box
-
-    def to_root(self, box: Box) -> Box:
-        """A box in pixels of this place, as pixels of the original; clamped to the place."""
-        inside = clamp(box, (self.box.width, self.box.height))
-        return Box(
-            x0=inside.x0 + self.box.x0,
-            y0=inside.y0 + self.box.y0,
-            x1=inside.x1 + self.box.x0,
-            y1=inside.y1 + self.box.y0,
-        )
-
-
-@dataclass(frozen=True)
-class View:
-    """A handle's image and where it lies."""
-
-    place: Place
-    image: UprightImage
-
-
-@dataclass
-class _Thread:
-    """The handles of one conversation. Numbers are never used twice."""
-
-    digests: dict[str, str] = field(default_factory=dict)  # original's handle -> content
-    boxes: dict[str, Box] = field(default_factory=dict)  # any handle -> pixels of its original
-    n_children: dict[str, int] = field(default_factory=dict)
+WITHOUT_THREAD = (
+    "An image of that name was added without a thread_id, and this conversation has one: "
+    "give add_image the same thread_id."
+)
 
 
 class ImageStore:
     """Thread-scoped image handles over content-addressed pixels. Safe to use from many threads.
 
     `max_bytes` bounds the memory of the images held (one more image than fits is never refused, the
-    least recently used ones go); `max_threads` bounds the conversations remembered.
+    least recently used ones go); `max_threads` bounds the conversations remembered. An `archive`
+    keeps the originals for other processes, and for those that were let go here.
     """
 
     def __init__(
@@ -81,12 +49,14 @@ class ImageStore:
         limits: ImageLimits = DEFAULT_LIMITS,
         max_bytes: int = 512 * 2**20,
         max_threads: int = 1000,
+        archive: ImageArchive | None = None,
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self._max_bytes = max_bytes
         self._max_threads = max_threads
+        self._archive = archive
         self._pixels: OrderedDict[str, UprightImage] = OrderedDict()
-        self._threads: OrderedDict[str, _Thread] = OrderedDict()
+        self._threads: OrderedDict[str, Handles] = OrderedDict()
         self._lock = threading.RLock()
 
     def add(
@@ -98,9 +68,15 @@ class ImageStore:
             ImageRejected: the bytes or the image are not accepted.
         """
         upright = self._upright(image)
+        kept = Kept(upright.sha256, upright.size)
+        self._learn(thread_id)
         with self._lock:
-            self._keep(upright)
-            return self._name(self._thread(thread_id), upright.sha256, upright.size)
+            self._keep(kept.sha256, upright)
+            handle = self._thread(thread_id).name(kept)
+        if self._archive is not None:
+            data = image if isinstance(image, bytes) else _png(upright)
+            self._archive.write(thread_id, handle, kept, data)
+        return handle
 
     def add_crop(self, handle: str, box: Box, thread_id: str = DEFAULT_THREAD) -> str:
         """Name a rectangle of `handle`, given in that image's own pixels; clamped to it.
@@ -111,9 +87,9 @@ class ImageStore:
             UnknownImage: `handle` names nothing in this thread.
             InvalidRequest: the box lies outside the image.
         """
+        parent, _ = self._find(handle, thread_id)
         with self._lock:
-            parent, _ = self._find(handle, thread_id)
-            return _name_crop(self._thread(thread_id), parent, parent.to_root(box))
+            return self._thread(thread_id).name_crop(parent, parent.to_root(box))
 
     def get(self, handle: str, thread_id: str = DEFAULT_THREAD) -> View:
         """The image that a handle names, with its place in the original.
@@ -121,18 +97,48 @@ class ImageStore:
         Raises:
             UnknownImage: listing the handles this thread does have.
         """
-        with self._lock:
-            place, original = self._find(handle, thread_id)
+        place, sha256 = self._find(handle, thread_id)
+        original = self._held(sha256) or self._fetched(place, sha256, thread_id)
+        if original is None:
+            raise UnknownImage(self._unknown_text(handle, thread_id))
         return View(place, original.crop(place.box))
 
-    def sizes(self, thread_id: str = DEFAULT_THREAD) -> dict[str, tuple[int, int]]:
-        """Every handle of a thread that still has its pixels -> (width, height)."""
+    def bind(self, originals: Mapping[str, Kept], thread_id: str) -> None:
+        """Let handles mean what a conversation's history says they do, whatever they meant here."""
         with self._lock:
-            thread = self._threads.get(thread_id, _Thread())
-            kept = {root for root, digest in thread.digests.items() if digest in self._pixels}
+            for handle, kept in originals.items():
+                self._thread(thread_id).bind(handle, kept)
+        self._learn(thread_id)
+
+    def bind_crops(self, crops: Iterable[tuple[str, Box, tuple[int, int]]], thread_id: str) -> None:
+        """The same for crops: handle, box and size (width, height) of the original, in its pixels.
+
+        A crop of an original that is not known, or not of this size, is left out.
+        """
+        with self._lock:
+            for handle, box, root_size in crops:
+                self._thread(thread_id).bind_crop(handle, box, root_size)
+
+    def originals(self, thread_id: str = DEFAULT_THREAD) -> dict[str, Kept]:
+        """Every original that a thread has named, whether or not there are pixels of it."""
+        with self._lock:
+            return self._threads.get(thread_id, Handles()).originals()
+
+    def sizes(self, thread_id: str = DEFAULT_THREAD) -> dict[str, tuple[int, int]]:
+        """Every handle of a thread that `get` has pixels of -> (width, height)."""
+        self._learn(thread_id)
+        originals = self.originals(thread_id)
+        elsewhere = [source.listed(thread_id) for source in self._sources()]
+        with self._lock:
+            kept = {
+                root
+                for root, original in originals.items()
+                if original.sha256 in self._pixels
+                or any(listed.get(root) == original for listed in elsewhere)
+            }
             return {
                 handle: (box.width, box.height)
-                for handle, box in thread.boxes.items()
+                for handle, box in self._threads.get(thread_id, Handles()).boxes.items()
                 if handle.partition(".")[0] in kept
             }
 
@@ -144,74 +150,100 @@ class ImageStore:
         return ", ".join(listed) + (f" and {more} older" if more else "") or "none"
 
     def forget(self, thread_id: str) -> None:
-        """Drop a thread's handles, and the pixels that no other thread names."""
+        """Drop a thread's handles and files, and the pixels that no other thread names."""
+        self._drop(thread_id)
+        if self._archive is not None:
+            self._archive.forget(thread_id)
+
+    def _drop(self, thread_id: str) -> None:
         with self._lock:
             self._threads.pop(thread_id, None)
             named = {d for thread in self._threads.values() for d in thread.digests.values()}
             for digest in [digest for digest in self._pixels if digest not in named]:
                 del self._pixels[digest]
 
-    def _find(self, handle: str, thread_id: str) -> tuple[Place, UprightImage]:
-        thread = self._threads.get(thread_id, _Thread())
-        root = handle.partition(".")[0]
-        digest = thread.digests.get(root, "")
-        if handle not in thread.boxes or digest not in self._pixels:
+    def _find(self, handle: str, thread_id: str) -> tuple[Place, str]:
+        """The place of a handle and the identity of its original."""
+        found = self._place(handle, thread_id)
+        if found is None:
+            self._learn(thread_id)
+            found = self._place(handle, thread_id)
+        if found is None:
             raise UnknownImage(self._unknown_text(handle, thread_id))
-        self._pixels.move_to_end(digest)
-        original = self._pixels[digest]
-        return Place(handle, root, original.size, thread.boxes[handle]), original
+        return found
+
+    def _place(self, handle: str, thread_id: str) -> tuple[Place, str] | None:
+        with self._lock:
+            thread = self._threads.get(thread_id, Handles())
+            place = thread.place(handle)
+            return None if place is None else (place, thread.digests[place.root])
+
+    def _held(self, sha256: str) -> UprightImage | None:
+        with self._lock:
+            if sha256 in self._pixels:
+                self._pixels.move_to_end(sha256)
+            return self._pixels.get(sha256)
+
+    def _fetched(self, place: Place, sha256: str, thread_id: str) -> UprightImage | None:
+        """The original from outside; another version of a decoder may give it other pixels."""
+        files = (source.read(thread_id, place.root, sha256) for source in self._sources())
+        data = next((file for file in files if file is not None), None)
+        try:
+            upright = None if data is None else self._upright(data)
+        except ImageRejected:  # a file that was damaged since
+            return None
+        if upright is None or upright.size != place.root_size:
+            return None
+        with self._lock:
+            self._keep(sha256, upright)
+        return upright
+
+    def _sources(self) -> list[Originals]:
+        return [source for source in (originals_at_hand(), self._archive) if source is not None]
+
+    def _learn(self, thread_id: str) -> None:
+        """Name what the archive has of a thread: this process may not have seen it."""
+        listed = {} if self._archive is None else self._archive.listed(thread_id)
+        if listed:
+            with self._lock:
+                self._thread(thread_id).learn(listed)
 
     def _upright(self, image: bytes | Image.Image | UprightImage) -> UprightImage:
         if isinstance(image, UprightImage):
-            check_size(image.size, self._limits)
+            check_size(image.size, self.limits)
             return image
         if isinstance(image, Image.Image):
-            return hashed(upright_rgb(image, self._limits))
-        return hashed(decode_image(image, self._limits))
+            return hashed(upright_rgb(image, self.limits))
+        return hashed(decode_image(image, self.limits))
 
-    def _thread(self, thread_id: str) -> _Thread:
-        thread = self._threads.setdefault(thread_id, _Thread())
+    def _thread(self, thread_id: str) -> Handles:
+        thread = self._threads.setdefault(thread_id, Handles())
         self._threads.move_to_end(thread_id)
         if len(self._threads) > self._max_threads:
-            self.forget(next(iter(self._threads)))
+            self._drop(next(iter(self._threads)))
         return thread
 
-    def _keep(self, image: UprightImage) -> None:
-        self._pixels.setdefault(image.sha256, image)
-        self._pixels.move_to_end(image.sha256)
+    def _keep(self, sha256: str, image: UprightImage) -> None:
+        self._pixels.setdefault(sha256, image)
+        self._pixels.move_to_end(sha256)
         while len(self._pixels) > 1 and self._held_bytes() > self._max_bytes:
             self._pixels.popitem(last=False)
 
     def _held_bytes(self) -> int:
         return sum(held_bytes(image.pixels) for image in self._pixels.values())
 
-    def _name(self, thread: _Thread, digest: str, size: tuple[int, int]) -> str:
-        for handle, known in thread.digests.items():
-            if known == digest:
-                return handle
-        handle = f"img_{len(thread.digests) + 1}"
-        thread.digests[handle] = digest
-        thread.boxes[handle] = whole(size)
-        return handle
-
     def _unknown_text(self, handle: str, thread_id: str) -> str:
         known = f"Known: {self.describe(thread_id)}."
-        if _HANDLE.fullmatch(handle):
-            return f"Unknown image '{handle}'. {known}"
-        # Not echoed: it may be anything a planner was talked into.
-        return f"An image must be a handle; paths, URLs and image data are not accepted. {known}"
+        if not is_handle(handle):
+            # Not echoed: it may be anything a planner was talked into.
+            return (
+                f"An image must be a handle; paths, URLs and image data are not accepted. {known}"
+            )
+        missed = self._place(handle, DEFAULT_THREAD) and not self._place(handle, thread_id)
+        return f"Unknown image '{handle}'. {known}" + (f" {WITHOUT_THREAD}" if missed else "")
 
 
-def _name_crop(thread: _Thread, parent: Place, box: Box) -> str:
-    if box == parent.box:
-        return parent.handle
-    depth = parent.handle.count(".") + 1
-    for handle, known in thread.boxes.items():
-        is_child = handle.count(".") == depth and handle.startswith(f"{parent.handle}.")
-        if is_child and known == box:
-            return handle
-    number = thread.n_children.get(parent.handle, 0) + 1
-    thread.n_children[parent.handle] = number
-    handle = f"{parent.handle}.c{number}"
-    thread.boxes[handle] = box
-    return handle
+def _png(image: UprightImage) -> bytes:
+    buffer = io.BytesIO()
+    image.pixels.save(buffer, "PNG")
+    return buffer.getvalue()

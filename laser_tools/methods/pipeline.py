@@ -17,6 +17,7 @@ from laser_tools.grounding.regions import Region, region_of_boxes
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.base import decode_requests, limits_of, query_prompts
 from laser_tools.methods.localise import AttentionMaps, Localiser
+from laser_tools.methods.routing import cheapest
 from laser_tools.methods.views import ViewRule, view_prompts
 from laser_tools.options import CropOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer, Route, Said
@@ -156,11 +157,14 @@ class CropMethod:
 
 
 def easy(batch: Batch, asked: Sequence[int], found: Read) -> Done:
-    """Plain answers whose first token wins clearly: they go on from the pass that looked.
+    """Plain answers that the gate lets through: they go on from the pass that looked.
 
-    `found` holds the requests `asked` first. Of those that are not clear, only the first token's
+    `found` holds the requests `asked` first. Of answers that are not clear, only the first token's
     margin is ever known.
     """
+    if batch.options.gate == "router":
+        rows = cheapest(batch.call.of(asked), found, len(asked))
+        return _going_on(batch, asked, found, rows) if rows else {}
     call, least = batch.call.of(asked), direct_margin(batch.call.vlm, batch.options)
     if least is None:
         return {}
@@ -214,11 +218,14 @@ def from_view(view: ViewRule) -> CropRoute:
 
 def goes_on(vlm: VLM, options: CropOptions) -> bool:
     """True where an answer may go on from the pass that looked: at the gate, or beside the crop."""
-    return options.second_opinion != "none" or direct_margin(vlm, options) is not None
+    gated = options.gate == "router" or direct_margin(vlm, options) is not None
+    return gated or options.second_opinion != "none"
 
 
 def direct_margin(vlm: VLM, options: CropOptions) -> float | None:
     """The gate's threshold; without a calibration of this very model nothing is taken for easy."""
+    if options.gate == "router":
+        return None
     if options.direct_margin != "fitted":
         return options.direct_margin
     return vlm.calibration.direct_margin if vlm.calibration else None

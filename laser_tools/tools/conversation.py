@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from laser_tools.images.store import ImageStore, Place, View
+from laser_tools.images.handles import Place, View
+from laser_tools.images.store import ImageStore
 from laser_tools.schema import (
     AbstainRule,
     AnswerRequest,

@@ -20,6 +20,7 @@ from laser_tools.errors import InvalidRequest, MissingExtra, UnknownImage
 from laser_tools.images.store import DEFAULT_THREAD
 from laser_tools.images.upright import UprightImage
 from laser_tools.tools.base import LaserConfig, LaserTool, Reply, planner_errors, thread_of
+from laser_tools.tools.delivery import UserImages
 from laser_tools.tools.inputs import GroundedVQAInput, ZoomToEvidenceInput
 from laser_tools.tools.io import AsyncIO, SyncIO, ToolIO, run_sync
 from laser_tools.tools.results import LaserResult
@@ -190,24 +191,28 @@ class LaserToolkit(LaserConfig, BaseToolkit):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
+    user_images: UserImages = "keep"
+
     def get_tools(self) -> list[BaseTool]:
         """`grounded_vqa` and `zoom_to_evidence`."""
         shared: dict[str, Any] = {name: getattr(self, name) for name in LaserConfig.model_fields}
         return [LaserGroundedVQA(**shared), LaserZoomToEvidence(**shared)]
 
     def middleware(self) -> list[Any]:
-        """Middleware that `create_agent` needs for the chosen delivery; may be empty.
+        """Middleware for `create_agent`: attached images get handles, crops are delivered.
 
         Raises:
-            MissingExtra: pictures are added on the wire and langchain is not installed.
+            MissingExtra: langchain is not installed.
         """
-        if self.crops not in ("auto", "human"):
-            return []
         try:
-            from laser_tools.tools.middleware import PicturesOnTheWire
+            from laser_tools.tools.middleware import AttachedImages, PicturesOnTheWire
         except ModuleNotFoundError:
-            raise MissingExtra("Adding pictures on the wire", "agents") from None
-        return [PicturesOnTheWire(self.images, self.crop_budget_bytes, self.crops, self.evidence)]
+            raise MissingExtra("Middleware", "agents") from None
+        attached = AttachedImages(self.images, self.user_images)
+        if self.crops not in ("auto", "human"):
+            return [attached]
+        wire = PicturesOnTheWire(self.images, self.crop_budget_bytes, self.crops, self.evidence)
+        return [attached, wire]
 
     def add_image(
         self, image: bytes | Image.Image | UprightImage, *, thread_id: str = DEFAULT_THREAD

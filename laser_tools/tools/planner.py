@@ -33,6 +33,7 @@ _HANDLE = re.compile(rf"\b{_NAME}")
 _LIST = re.compile(
     rf"{re.escape(ANNOUNCEMENT)}(none|{_SIZED}(?:, {_SIZED})*(?: and [0-9]+ older)?)\.?"
 )
+_ATTACHED = re.compile(rf"\[image (?:{_NAME}, [0-9]+x[0-9]+|rejected: [^\]]*)\]")
 _PLACE = rf"[\"'`]?\b{_NAME}\b[\"'`]?(?: ?\([0-9]+x[0-9]+\))?"
 _PICTURE = r"(?:(?:the|this|my) )?(?:image|picture|photo)"
 _TAG = re.compile(r"</?(?:image|img|question)>", re.IGNORECASE)
@@ -151,12 +152,17 @@ def thing_asked_for(question: str) -> str:
 
 def _asked(prompt: str) -> list[str]:
     """The prompt's sentences that ask something, with the handles that they name."""
-    lines = _TAG.sub("\n", _LIST.sub("\n", prompt)).splitlines()
+    lines = _TAG.sub("\n", _without_lists(prompt, "\n")).splitlines()
     kept = "\n".join(line for line in lines if "?" in line or not _is_small_talk(line))
     sentences = [" ".join(part.split()) for part in _SENTENCE.split(kept)]
     said = [s for s in sentences if not _is_small_talk(s)] or [s for s in sentences if "?" in s]
     asked = [sentence for sentence in said if "?" in sentence]
     return asked if asked and not any(map(_REFERS_BACK.search, asked)) else said
+
+
+def _without_lists(text: str, instead: str) -> str:
+    """The text without what announces images by itself: lists, and marks beside attached ones."""
+    return _ATTACHED.sub(instead, _LIST.sub(instead, text))
 
 
 def _is_small_talk(sentence: str) -> bool:
@@ -183,7 +189,7 @@ def _handle_for(messages: Sequence[BaseMessage]) -> str | None:
 
 def _handle_in(text: str) -> str | None:
     """The first handle of a sentence; where there is a list alone, its newest original."""
-    said = _HANDLE.search(_LIST.sub(" ", text))
+    said = _HANDLE.search(_without_lists(text, " "))
     listed = [handle for handle in _HANDLE.findall(text) if "." not in handle]
     return said.group() if said else next(reversed(listed), None)
 

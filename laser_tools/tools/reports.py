@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from laser_tools.images.store import Place
+from laser_tools.images.handles import Place
 from laser_tools.schema import Box, Evidence, GroundedAnswer, Localisation, ZoomResult
 from laser_tools.tools.results import LaserResult
 

@@ -43,10 +43,11 @@ class AddedAttention(nn.Module):
 
     def forward(
         self, text: Tensor, full: Tensor, columns: Columns, mask: Tensor, cache: Cache | None
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         """Text (B, T, d) that has looked at the visual tokens of `full` (B, S, d) and of before.
 
-        `mask` (B, 1, T, C) is added to scores; who sees no visual token at all stays as it is.
+        And the attention (B, H, T, C), where it is computed eagerly. `mask` (B, 1, T, C) is added
+        to scores; who sees no visual token at all stays as it is.
         """
         keys, values = self._visual(full, columns)
         if cache is not None:
@@ -55,10 +56,12 @@ class AddedAttention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
-        mixed, _ = attend(self, queries, keys, values, mask, scaling=self.scaling, dropout=0.0)
+        mixed, weights = attend(
+            self, queries, keys, values, mask, scaling=self.scaling, dropout=0.0
+        )
         looked: Tensor = self.o_proj(mixed.flatten(2))
         sees = (mask > torch.finfo(mask.dtype).min / 2).any(dim=-1)[:, 0, :, None]
-        return text + looked * sees
+        return text + looked * sees, weights
 
     def _visual(self, full: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
         """Keys and values of all columns, of which those of text do not count."""

@@ -64,6 +64,11 @@ class VisorConfig(PreTrainedConfig):  # type: ignore[misc]  # transformers is un
 
 def checked(config: VisorConfig) -> VisorConfig:
     """Raises ModelUnavailable for a config that no VISOR model can have."""
+    if not hasattr(config.dense_config, "text_config"):
+        raise ModelUnavailable(
+            "The config names no model that VISOR is made over (dense_config): this is a dense "
+            "model, or its config lost it. Make one with VisorForConditionalGeneration.from_dense."
+        )
     kind = config.text_config.model_type
     if kind not in LANGUAGE_MODELS:
         raise ModelUnavailable(
@@ -75,6 +80,17 @@ def checked(config: VisorConfig) -> VisorConfig:
     _check_options(config)
     _check_routing(config)
     return config
+
+
+def refuse_other_kinds(dense: PreTrainedConfig) -> None:
+    """Raises ModelUnavailable for the config of a dense model that VISOR cannot be made of."""
+    parts = ("text_config", "vision_config", "image_token_id", "vision_feature_select_strategy")
+    if not all(hasattr(dense, part) for part in parts):
+        raise ModelUnavailable(
+            f"VISOR is made of models such as llava and llava_onevision, not of a "
+            f"'{dense.model_type}'. Its visual layers can be frozen instead "
+            "(freeze_visual_layers)."
+        )
 
 
 def _check_layers(config: VisorConfig) -> None:

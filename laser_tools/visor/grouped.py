@@ -31,6 +31,13 @@ def through(stack: Stack, stream: Stream, choice: Choice) -> tuple[Tensor, Seque
     return hidden, chosen
 
 
+def choices(stack: Stack, stream: Stream, choice: Choice) -> Sequence[Configuration]:
+    """The configuration that every row would take; only the layers before that are gone through."""
+    if choice.parting is None:
+        return [choice.options[0]] * len(stream.full)
+    return choice.of_rows(walk(stack, stream, range(choice.parting), choice.options[0]))
+
+
 def _parted(stack: Stack, stream: Stream, parting: int, chosen: Sequence[Configuration]) -> Tensor:
     """On from layer `parting`, one configuration after the other."""
     rest = range(parting, len(stack.layers))

@@ -26,8 +26,14 @@ from laser_tools.visor.added import added_to
 from laser_tools.visor.cache import VisorCache
 from laser_tools.visor.choice import Asked, Choice, choice_of
 from laser_tools.visor.columns import Columns
-from laser_tools.visor.config import MODEL_TYPE, Configuration, VisorConfig, checked
-from laser_tools.visor.grouped import through
+from laser_tools.visor.config import (
+    MODEL_TYPE,
+    Configuration,
+    VisorConfig,
+    checked,
+    refuse_other_kinds,
+)
+from laser_tools.visor.grouped import choices, through
 from laser_tools.visor.masks import Masks
 from laser_tools.visor.router import Router
 from laser_tools.visor.walk import Stack, Stream
@@ -77,7 +83,7 @@ class VisorForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
                 "The model is a VISOR model already: give the dense one that it was made of, or "
                 "change its configuration in the call (self_layers)."
             )
-        _refuse_other_kinds(model)
+        refuse_other_kinds(model.config)
         config = VisorConfig(
             dense_config=deepcopy(model.config),  # what is set in ours is not to change theirs
             cross_layers=sorted(cross_layers),
@@ -141,9 +147,8 @@ class VisorForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             inputs_embeds = self._embedded(input_ids, visual, pixel_values, images)
         cache = self._cache(past_key_values, use_cache)
         stream = self.stream(inputs_embeds, visual, attention_mask, position_ids, cache)
-        hidden, taken = self._through(
-            stream, choice_of(self_layers, self.config, self.router, stream)
-        )
+        choice = choice_of(self_layers, self.config, self.router, stream)
+        hidden, taken = self._through(stream, choice)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.get_output_embeddings()(self.get_decoder().norm(hidden[:, kept]))
         return VisorOutput(
@@ -152,6 +157,27 @@ class VisorForConditionalGeneration(PreTrainedModel, GenerationMixin):  # type: 
             past_key_values=cache,
             configurations=tuple(taken),
         )
+
+    def begun(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        **images: Tensor | None,
+    ) -> Stream:
+        """A batch before the first layer; `images`: `image_sizes`, `batch_num_images`."""
+        visual = self._visual(input_ids, None)
+        embeds = self._embedded(input_ids, visual, pixel_values, images)
+        return self.stream(embeds, visual, attention_mask, None, None)
+
+    def routed(self, **inputs: Tensor) -> Sequence[Configuration]:
+        """The router's choice for every row, without the layers after it; `inputs` as `begun`.
+
+        Raises InvalidRequest if there is no router.
+        """
+        stream = self.begun(**inputs)
+        choice = choice_of("route", self.config, self.router, stream)
+        return choices(self.stack, stream, choice)
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, *, is_first_iteration: bool = False, **kwargs: object
@@ -236,14 +262,3 @@ def register() -> None:
     """Teach transformers' auto classes VISOR, so that it loads like any other model."""
     AutoConfig.register(MODEL_TYPE, VisorConfig, exist_ok=True)
     AutoModelForImageTextToText.register(VisorConfig, VisorForConditionalGeneration, exist_ok=True)
-
-
-def _refuse_other_kinds(model: PreTrainedModel) -> None:
-    config = model.config
-    parts = ("text_config", "vision_config", "image_token_id", "vision_feature_select_strategy")
-    if not all(hasattr(config, part) for part in parts):
-        raise ModelUnavailable(
-            f"VISOR is made of models such as llava and llava_onevision, not of a "
-            f"'{config.model_type}'. Its visual layers can be frozen instead "
-            "(freeze_visual_layers)."
-        )

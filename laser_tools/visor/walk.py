@@ -109,7 +109,7 @@ def walk(stack: Stack, stream: Stream, numbers: Iterable[int], active: Configura
 
 def _looked(added: AddedAttention, stream: Stream) -> Tensor:
     mask = stream.masks.visual(added.slot, stream.text)
-    looked: Tensor = added(stream.text, stream.full, stream.columns, mask, stream.cache)
+    looked: Tensor = added(stream.text, stream.full, stream.columns, mask, stream.cache)[0]
     return looked
 
 

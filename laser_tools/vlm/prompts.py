@@ -62,7 +62,7 @@ def encode(vlm: VLM, prompts: Sequence[Prompt]) -> Encoded:
         text=list(texts),
         return_tensors="pt",
         padding=True,
-        add_special_tokens=not _starts_with_bos(vlm.processor.tokenizer, texts[0]),
+        add_special_tokens=not starts_with_bos(vlm.processor.tokenizer, texts[0]),
     )
     coded.pop("labels", None)  # PaliGemma's processor prepares for training as well
     inputs = {name: moved(vlm, value) for name, value in coded.items()}
@@ -78,7 +78,7 @@ def rendered(vlm: VLM, prompts: Sequence[Prompt]) -> tuple[tuple[Prompt, ...], t
 def token_ids(vlm: VLM, text: str) -> list[int]:
     """The tokens of a rendered prompt, one per image placeholder."""
     tokenizer = vlm.processor.tokenizer
-    special = not _starts_with_bos(tokenizer, text)
+    special = not starts_with_bos(tokenizer, text)
     ids: list[int] = tokenizer(text, add_special_tokens=special)["input_ids"]
     return ids
 
@@ -180,7 +180,7 @@ def _safe(vlm: VLM, prompt: Prompt) -> Prompt:
     return Prompt(prompt.images, question, safe(prompt.instruction))
 
 
-def _starts_with_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+def starts_with_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
     return tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
 
 

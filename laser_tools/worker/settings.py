@@ -42,6 +42,9 @@ class WorkerSettings(BaseSettings):
         default=None, description="float32, float16 or bfloat16"
     )
     revision: str | None = Field(default=None, description="a branch, tag or commit of the hub id")
+    freeze_visual_layers: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=(), description="numbers of the model's layers with commas, such as 3,4,5"
+    )
     isolated: bool = Field(default=False, description="true or false")
 
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -93,6 +96,13 @@ class WorkerSettings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, device: object) -> object:
         return device or None
+
+    @field_validator("freeze_visual_layers", mode="before")
+    @classmethod
+    def _numbers(cls, layers: object) -> object:
+        if isinstance(layers, str):
+            return tuple(layer.strip() for layer in layers.split(",") if layer.strip())
+        return layers
 
     @field_validator("api_keys", mode="before")
     @classmethod

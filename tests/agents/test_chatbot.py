@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import SqliteStore
 
 from laser_tools.errors import ImageRejected
+from laser_tools.images.store import ImageStore
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.tools import LaserToolkit
+from laser_tools.tools.archive import StoreArchive
 from tests.agents.application import chatbot
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
 
@@ -41,7 +42,7 @@ class Shelf(ColourEngine):
 def bot(engine: ColourEngine) -> chatbot.Chatbot:
     toolkit = LaserToolkit(engine=engine, abstain_below=chatbot.ABSTAIN_BELOW)
     agent = chatbot.build_chatbot(toolkit, InMemorySaver())
-    return chatbot.Chatbot(toolkit, agent, InMemoryStore())
+    return chatbot.Chatbot(toolkit, agent)
 
 
 def test_a_follow_up_is_about_the_picture_attached_before() -> None:
@@ -92,10 +93,11 @@ def test_memory_outlives_the_process(tmp_path: Path) -> None:
     file = str(tmp_path / "chat.db")
 
     def say(text: str, images: list[bytes], thread_id: str = "a.b") -> chatbot.Reply:
-        toolkit = LaserToolkit(engine=Shelf())
         with SqliteSaver.from_conn_string(file) as memory, SqliteStore.from_conn_string(file) as s:
+            kept = ImageStore(archive=StoreArchive(s))
+            toolkit = LaserToolkit(engine=Shelf(), images=kept)
             agent = chatbot.build_chatbot(toolkit, memory)
-            return chatbot.Chatbot(toolkit, agent, s).say(text, images, thread_id)
+            return chatbot.Chatbot(toolkit, agent).say(text, images, thread_id)
 
     before = say(SMALL, [scene(), scene(colour="blue")])
     assert before.seen is not None

@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from transformers import DynamicCache
 
 from laser_tools.doctor import checks as doctor
 from laser_tools.doctor.checks import CHECKS, Check, examine
 from laser_tools.doctor.probes import Step
 from laser_tools.schema import TokenMargin
+from laser_tools.visor.model import VisorForConditionalGeneration
 from laser_tools.vlm.decode import Decoded
 from laser_tools.vlm.families import FAMILIES, UNLISTED, one_by_one
 from laser_tools.vlm.layouts import ImageTokens, TokenLayout, one_grid
@@ -43,6 +45,18 @@ def test_every_family_passes(family: str) -> None:
     skipped = [check.name for check in checks if check.verdict == "skip"]
     assert skipped == (["prefix"] if FAMILIES[family].unshareable else [])
     assert not any(check.advice for check in checks)
+
+
+@pytest.mark.parametrize(("cross", "weights"), [([2], "dense"), ([2, 3], "added")])
+def test_a_visor_model_passes(cross: list[int], weights: str) -> None:
+    dense = toy_llava()
+    model = VisorForConditionalGeneration.from_dense(
+        deepcopy(dense.model), cross, [0], cross_attention=weights
+    )
+    for added in model.added:  # as if it had been trained
+        nn.init.normal_(added.o_proj.weight, std=0.3)
+    found = verdicts(VLM(model, dense.processor, "visor"))
+    assert found == dict.fromkeys(CHECKS, "pass") | {"prefix": "skip"}
 
 
 def transposed(image: ImageTokens) -> TokenLayout:

@@ -125,6 +125,14 @@ def test_pruning_has_the_flops_of_the_configuration_it_is_compared_with(routed: 
     assert pruned_flops(text, size, keep, 2) <= budget < pruned_flops(text, size, keep + 1, 2)
 
 
+def test_a_prefill_of_any_length_is_timed_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["bench", "visor", "--visual-tokens", "48", "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["n_visual"] == 48
+    assert found["times_faster"].keys() == found["seconds"].keys()
+    assert found["times_faster"]["dense"] == 1.0
+
+
 def test_prefill_and_geometry_are_set_against_dense() -> None:
     found = prefill(n_visual=64, n_text=4, repeats=1)
     assert found.times_faster["dense"] == 1.0

@@ -132,7 +132,12 @@ def test_a_file_that_is_not_json_is_told(tmp_path: Path) -> None:
 def test_a_fit_holds_for_the_options_it_was_made_with() -> None:
     fit = calibration(any=LOGISTIC)
     assert fit.holds_for("laser", LaserOptions(max_evidence=1, zoom_template="Find {what}."))
-    for other in (LaserOptions(view="crop"), LaserOptions(direct_margin=1.0), PAPER):
+    for other in (
+        LaserOptions(view="crop"),
+        LaserOptions(gate="router"),
+        LaserOptions(direct_margin=1.0),
+        PAPER,
+    ):
         assert not fit.holds_for("laser", other)
         assert fit.holds_for("plain", other)
     assert not fit.holds_for("plain", LaserOptions(answer_instruction="Answer briefly."))

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops
 
 from laser_tools.tools import LaserToolkit
 from laser_tools.tools.delivery import encode_within, image_blocks
+from laser_tools.tools.middleware import AttachedImages
 from laser_tools.tools.middleware.crops import (
     MAX_PICTURES,
     insert_after_tools,
@@ -36,7 +37,7 @@ def noise(size: tuple[int, int]) -> Image.Image:
 def test_handle_is_text_only(toolkit: LaserToolkit) -> None:
     message = call(toolkit, "zoom_to_evidence", {"image": "img_1", "what": "it"})
     assert isinstance(message.content, str)
-    assert toolkit.middleware() == []
+    assert [type(each) for each in toolkit.middleware()] == [AttachedImages]
 
 
 @pytest.mark.parametrize("tool", ["zoom_to_evidence", "grounded_vqa"])

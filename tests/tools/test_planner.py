@@ -36,6 +36,9 @@ SHAPES = (
     "<image>\n{q}",
     "Hello! I have a picture, img_1. Can you help me? {q} Thank you very much!",
     "Hi, I took this picture on holiday.\n\n{q}\n\nHere is the photo: img_1 (672x896)",
+    "{q}[image img_1, 672x896]",
+    "[image img_1, 672x896]{q}",
+    "{q}\n[image rejected: The image could not be decoded. Send another.]\n[image img_1, 672x896]",
     "You are a careful assistant. {q} Use the tools. The image is img_1.",
 )
 
@@ -85,6 +88,8 @@ def test_the_thing_to_look_for(question: str, thing: str) -> None:
         ([HumanMessage(f"{Q} The image is img_1.")], "img_1"),
         ([HumanMessage(f"{LISTED}, img_2 (64x48), img_2.c1 (9x9)\n{Q}")], "img_2"),
         ([HumanMessage(f"{LISTED}, img_2 (64x48)\nThe image is img_1. {Q}")], "img_1"),
+        ([HumanMessage(f"{Q}[image img_1, 9x9][image img_2, 9x9]")], "img_2"),
+        ([HumanMessage("And in img_1? [image img_2, 9x9]")], "img_1"),
         ([HumanMessage("Here are img_1 and img_2. What colour is the car in img_2?")], "img_2"),
         ([SystemMessage(LISTED), HumanMessage(Q)], "img_1"),
         ([HumanMessage(LISTED), HumanMessage(f"{Q} {LISTED}, img_2 (64x48)")], "img_2"),

@@ -11,7 +11,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 from pydantic import ValidationError
 
-from laser_tools.images.store import Place
+from laser_tools.images.handles import Place
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer
 from laser_tools.tools import LaserToolkit
 from laser_tools.tools.reports import answer_content

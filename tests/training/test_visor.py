@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
+from laser_tools.evaluation.visor.viable import subsets, viable
 from laser_tools.pico.build import build_config, build_processor
 from laser_tools.pico.scenes import Split
 from laser_tools.visor.choice import Choice
@@ -24,7 +25,6 @@ from training.visor import labels, recipe
 from training.visor.labels import Labelled, read_by_router
 from training.visor.recipe import Layers, Plan, Run, train
 from training.visor.steps import ALONE, Questions, answer_logits, embedded
-from training.visor.viable import subsets, viable
 
 SCENES = 4
 CPU = torch.device("cpu")
@@ -109,7 +109,7 @@ def test_the_router_reads_in_training_what_it_reads_when_asked(run: Run) -> None
     questions = Questions.of(vlm.processor, "train", ALONE, store)
     packed, pixels = questions.batch(np.random.default_rng(0), 3, CPU, vary=False)
     with torch.no_grad():
-        found = read_by_router(model, packed, pixels, OPTIONS)
+        found = read_by_router(model, packed, *embedded(model, packed, pixels), OPTIONS)
         for row in range(3):
             first = int(packed.where[packed.where // packed.input_ids.shape[1] == row][0])
             end = first % packed.input_ids.shape[1] + 1

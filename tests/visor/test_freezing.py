@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from laser_tools import cli
 from laser_tools.errors import InvalidRequest
 from laser_tools.visor.freezing import freeze, frozen, frozen_layers
 from laser_tools.vlm.call import ModelCall
@@ -17,6 +19,8 @@ from laser_tools.vlm.load import load_vlm
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Prompt, encode
 from laser_tools.vlm.reading import read
+from laser_tools.worker.backends.local import load_engine
+from laser_tools.worker.settings import worker_settings
 from tests.oracle.naive_freezing import visual_put_back
 from tests.toy_families import TOY_FAMILIES
 from tests.toys import picture, toy_llava
@@ -112,3 +116,17 @@ def test_a_model_is_loaded_frozen() -> None:
     assert frozen_layers(vlm.model) == (5, 6)
     assert vlm.calibration is None  # it was fitted to the model as it is
     assert frozen_layers(replace(vlm, prefix_cache_bytes=0).model) == (5, 6)
+
+
+def test_the_command_line_and_a_worker_freeze_layers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture().pixels.save(tmp_path / "a.png")
+    asked = ["ask", str(tmp_path / "a.png"), "how many stars?", "--freeze-visual-layers"]
+    assert cli.run([*asked, "5,6"]) == 0
+    assert "not calibrated" in capsys.readouterr().out  # as pico is where nothing is frozen
+    for layers, sentence in (("5,9", "no layer 9 to freeze"), ("5;6", "Layers are whole numbers")):
+        assert cli.run([*asked, layers]) == 2
+        assert sentence in capsys.readouterr().err
+    engine = load_engine(worker_settings(device="cpu", freeze_visual_layers="5, 6"))
+    assert frozen_layers(engine.vlm.model) == (5, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from laser_tools.engine import LocalEngine
-from laser_tools.errors import ModelUnavailable
+from laser_tools.errors import InvalidRequest, ModelUnavailable
 from laser_tools.evaluation.same_answer import differences
 from laser_tools.images import open_image_file
 from laser_tools.methods.localise import localise
@@ -35,6 +36,20 @@ def sparse(name: str, cross: tuple[int, ...], own: tuple[int, ...]) -> VLM:
     dense = DENSE[name]()
     model = VisorForConditionalGeneration.from_dense(all_self(name).dense, cross, own).eval()
     return VLM(model, dense.processor, f"{name}-visor")
+
+
+def routing(*configurations: tuple[int, ...]) -> VLM:
+    """A VISOR model whose router, as if trained, chooses now this and now that of them."""
+    dense = DENSE["llava"]()
+    torch.manual_seed(3)
+    model = VisorForConditionalGeneration.from_dense(
+        all_self("llava").dense, (2,), (0, 2), configurations=configurations, router_size=8
+    ).eval()
+    vlm = VLM(model, dense.processor, "llava-visor")
+    with torch.no_grad():
+        model.router.out.weight.mul_(30.0)
+        model.router.out.bias.zero_()
+    return vlm
 
 
 def requests() -> list[AnswerRequest]:
@@ -81,6 +96,42 @@ def test_laser_chooses_among_the_layers_that_see() -> None:
         assert maps.layer_idx in (0, 2)
         assert maps.vaq[[1, 3]].tolist() == [0.0, 0.0]
         assert maps.map.shape == (6, 6)
+
+
+def test_the_router_is_the_gate() -> None:
+    """Direct are the questions that it would leave to the cheapest configuration, no others."""
+    visor = routing((0,), (0, 2))
+    asked = requests() + [
+        AnswerRequest(image=picture(seed=seed), question="how many", max_new_tokens=3)
+        for seed in range(2, 6)
+    ]
+    prompts = [Prompt((request.image,), request.question) for request in asked]
+    given = [encode(visor, [prompt]).inputs for prompt in prompts]
+    with torch.no_grad():
+        taken = [visor.model(**inputs, self_layers="route").configurations[0] for inputs in given]
+    assert len(set(taken)) == 2  # else nothing is shown
+    answers = LocalEngine(visor, LaserOptions(gate="router", direct_margin=0.0)).answer(asked)
+    assert [answer.route == "direct" for answer in answers] == [its == (0,) for its in taken]
+    assert all(answer.localisation is not None for answer in answers)
+    assert all(not answer.crop_boxes for answer in answers if answer.route == "direct")
+
+
+def test_direct_answers_are_those_of_plain_asking() -> None:
+    visor = routing((0,), (0, 2))
+    plain = [request.model_copy(update={"method": "plain"}) for request in requests()]
+    with torch.no_grad():
+        visor.model.router.out.bias.copy_(torch.tensor([99.0, 0.0]))
+    ours = LocalEngine(visor, LaserOptions(gate="router")).answer(requests())
+    theirs = LocalEngine(visor).answer(plain)
+    assert [answer.route for answer in ours] == ["direct", "direct"]
+    assert [answer.answer for answer in ours] == [answer.answer for answer in theirs]
+
+
+@pytest.mark.parametrize("vlm", [DENSE["llava"], lambda: sparse("llava", (2,), (0,))])
+def test_the_gate_needs_a_router(vlm: Callable[[], VLM]) -> None:
+    engine = LocalEngine(vlm(), LaserOptions(gate="router"))
+    with pytest.raises(InvalidRequest, match=r"gate='router' needs a VISOR model with a router"):
+        engine.answer(requests())
 
 
 def test_pico_made_sparse_finds_and_reads_with_laser(tmp_path: Path) -> None:

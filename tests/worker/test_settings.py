@@ -17,6 +17,7 @@ WRONG = {
     "LASER_PORT": ("http", "70000", "-1", ""),
     "LASER_HOST": ("",),
     "LASER_DTYPE": ("int8",),
+    "LASER_FREEZE_VISUAL_LAYERS": ("last", "1;2"),
     "LASER_ISOLATED": ("maybe",),
     "LASER_MAX_QUEUED": ("0", "many", "1.5"),
     "LASER_MAX_BATCH_SIZE": ("0",),

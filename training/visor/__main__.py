@@ -11,7 +11,7 @@ import torch
 
 from laser_tools.visor.config import CrossAttention
 from laser_tools.vlm.load import PICO_FOLDER
-from training.visor.recipe import PLANS, TRAIN_SCENES, Layers, Run, train
+from training.visor.recipe import LABELS, PLANS, TRAIN_SCENES, Layers, Run, train
 
 
 def main() -> None:
@@ -23,12 +23,26 @@ def main() -> None:
     parser.add_argument("--self", type=int, nargs="*", default=Layers.own, help="self layers")
     parser.add_argument("--weights", choices=get_args(CrossAttention), default=Layers.weights)
     parser.add_argument("--scenes", type=int, default=TRAIN_SCENES, help="to train on")
-    parser.add_argument("--share", type=float, default=1.0, help="of all steps, for a short run")
+    parser.add_argument("--views", type=Path, help="folder of drawn views, if there is one")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of all steps and labels, for a short run"
+    )
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     given = parser.parse_args()
     plans = [replace(plan, steps=max(round(given.share * plan.steps), 1)) for plan in PLANS]
     layers = Layers(tuple(given.cross), tuple(given.self), given.weights)
-    train(Run(given.out, given.dense, layers, given.device, given.scenes), plans)
+    train(
+        Run(
+            given.out,
+            given.dense,
+            layers,
+            given.device,
+            given.scenes,
+            labels=max(round(given.share * LABELS["train"]), 1),
+            views=given.views,
+        ),
+        plans,
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from laser_tools.evaluation.visor.viable import cheapest
 from laser_tools.visor.choice import Choice
 from laser_tools.visor.columns import Columns
 from laser_tools.visor.config import Configuration
@@ -19,9 +20,8 @@ from laser_tools.visor.model import VisorForConditionalGeneration
 from laser_tools.visor.router import Router
 from laser_tools.visor.walk import walk
 from training.pico.packing import Packed
-from training.visor.steps import Questions, answer_logits, embedded
+from training.visor.steps import Questions, embedded, logits_of
 
-KEEPS = 0.99  # of the score of the best-equipped configuration
 BATCH = 32  # questions in a pass
 
 
@@ -35,8 +35,7 @@ class Labelled:
     @property
     def labels(self) -> Tensor:
         """(n,): the first, cheapest configuration that keeps 99 % of the last one's score."""
-        enough = self.scores >= KEEPS * self.scores[:, -1:]
-        return enough.to(torch.uint8).argmax(dim=1)
+        return cheapest(self.scores)
 
 
 def labelled(
@@ -70,8 +69,10 @@ def _one_batch(
     pixels: Tensor,
     options: Sequence[Configuration],
 ) -> tuple[Tensor, Tensor]:
-    scores = [_probability(answer_logits(model, packed, pixels, one), packed) for one in options]
-    return read_by_router(model, packed, pixels, options).cpu(), torch.stack(scores, dim=1).cpu()
+    embeds, visual = embedded(model, packed, pixels)
+    said = (logits_of(model, packed, embeds, visual, active) for active in options)
+    scores = torch.stack([_probability(logits, packed) for logits in said], dim=1)
+    return read_by_router(model, packed, embeds, visual, options).cpu(), scores.cpu()
 
 
 def _probability(logits: Tensor, packed: Packed) -> Tensor:
@@ -85,14 +86,14 @@ def _probability(logits: Tensor, packed: Packed) -> Tensor:
 def read_by_router(
     model: VisorForConditionalGeneration,
     packed: Packed,
-    pixels: Tensor,
+    embeds: Tensor,
+    visual: Tensor,
     options: Sequence[Configuration],
 ) -> Tensor:
     """(B, 2 d): the router's features of rows that hold one question each.
 
     What comes after the prompt is there already, and not counted: nothing before it sees it.
     """
-    embeds, visual = embedded(model, packed, pixels)
     stream = model.stream(embeds, visual, packed.mask.float(), packed.position_ids, None)
     parting = Choice(options, lambda _: options).parting or 0
     stream = walk(model.stack, stream, range(parting), options[0])

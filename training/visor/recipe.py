@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin
 
+from laser_tools.evaluation.visor.viable import by_cost, subsets, viable
 from laser_tools.pico import attention, tower
 from laser_tools.pico.scenes import Split
 from laser_tools.visor.config import Configuration, CrossAttention
@@ -33,7 +34,6 @@ from training.pico.diets import JOINT
 from training.pico.store import ViewStore, draw_store
 from training.visor.labels import Labelled, labelled
 from training.visor.steps import ALONE, Questions, answer_loss, random_choice
-from training.visor.viable import by_cost, subsets, viable
 
 TRAIN_SCENES, CHECK_SCENES = 14_000, 400
 CHECK_BATCHES = 4
@@ -82,6 +82,12 @@ class Run:
     scenes: int = TRAIN_SCENES
     check_scenes: int = CHECK_SCENES
     labels: int = LABELS["train"]
+    views: Path | None = None  # drawn views, such as those of the dense model's own training
+
+    @property
+    def drawn(self) -> Path:
+        """The folder of views; what is missing there is drawn."""
+        return self.views or self.folder / "views"
 
 
 def train(run: Run, plans: Sequence[Plan] = PLANS) -> None:
@@ -93,7 +99,7 @@ def train(run: Run, plans: Sequence[Plan] = PLANS) -> None:
     new, full, universal, routing = plans
     model, processor = _start(run), AutoProcessor.from_pretrained(run.dense)
     scenes: dict[Split, int] = {"train": run.scenes, "validation": run.check_scenes}
-    stores = {split: draw_store(run.folder / "views", split, n) for split, n in scenes.items()}
+    stores = {split: draw_store(run.drawn, split, n) for split, n in scenes.items()}
     asked = {s: Questions.of(processor, s, JOINT, store) for s, store in stores.items()}
     everything = [tuple(run.layers.own)]
     if len(model.added):

@@ -64,6 +64,18 @@ def answer_logits(
     """(targets, V) at every position whose next token is an answer's."""
     with torch.autocast(pixels.device.type, torch.bfloat16):
         embeds, visual = embedded(model, packed, pixels)
+    return logits_of(model, packed, embeds, visual, active)
+
+
+def logits_of(
+    model: VisorForConditionalGeneration,
+    packed: Packed,
+    embeds: Tensor,
+    visual: Tensor,
+    active: Configuration,
+) -> Tensor:
+    """`answer_logits` of what `embedded` made: the tower sees a picture once for all options."""
+    with torch.autocast(embeds.device.type, torch.bfloat16):
         logits = model(
             inputs_embeds=embeds,
             visual=visual,

@@ -70,7 +70,7 @@ def summary(report: VisorReport) -> str:
     if report.geometry:
         parts.append(_geometry_table(report.geometry))
     if report.prefill is not None:
-        parts.append(_prefill_line(report.prefill))
+        parts.append(prefill_line(report.prefill))
     return "\n\n".join(parts)
 
 
@@ -100,7 +100,8 @@ def _geometry_table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _prefill_line(found: PrefillReport) -> str:
+def prefill_line(found: PrefillReport) -> str:
+    """The timed prefill in a sentence."""
     parts = [f"{name} {times:.1f} x" for name, times in found.times_faster.items()]
     return (
         f"prefill of {found.n_visual} visual tokens at {found.geometry}, times faster than dense "

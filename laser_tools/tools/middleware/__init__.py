@@ -5,6 +5,7 @@ what the conversation stores: pictures are added and taken out on the wire alone
 other files of `tools` and what they may.
 """
 
+from laser_tools.tools.middleware.attached import AttachedImages
 from laser_tools.tools.middleware.crops import PicturesOnTheWire
 
-__all__ = ["PicturesOnTheWire"]
+__all__ = ["AttachedImages", "PicturesOnTheWire"]

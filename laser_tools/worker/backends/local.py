@@ -106,6 +106,7 @@ def load_engine(settings: WorkerSettings) -> LocalEngine:
         device=settings.device,
         dtype=None if settings.dtype is None else getattr(torch, settings.dtype),
         revision=settings.revision,
+        freeze_visual_layers=settings.freeze_visual_layers,
     )
     return replace(engine, batch_size=settings.max_batch_size)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+import torch
+from torch import Tensor
+
 from laser_tools.evaluation.visor.flops import Size, flops
 from laser_tools.visor.config import Configuration, VisorConfig
 
+KEEPS = 0.99  # of the score of the best-equipped configuration (arXiv 2603.23495)
 TYPICAL = Size(n_visual=144, n_text=16)  # of a question to pico; the order is what counts
 
 
@@ -39,3 +43,12 @@ def viable(
         if better and scores[active] <= limit:
             kept.append(active)
     return kept
+
+
+def cheapest(scores: Tensor) -> Tensor:
+    """Per row of (n, configurations), cheapest first, the first one that keeps 99 % of the last's.
+
+    `scores` are probabilities of the right answer; what is returned (n,) is what a router learns.
+    """
+    enough = scores >= KEEPS * scores[:, -1:]
+    return enough.to(torch.uint8).argmax(dim=1)

@@ -1,0 +1,1 @@
+"""The tools in agents of real chat models, against local servers that check what they are sent."""
