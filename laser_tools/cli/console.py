@@ -25,6 +25,7 @@ EXTRAS = {
     "server": ("fastapi", "uvicorn", "prometheus_client"),
     "data": ("torch", "ray", "pyarrow"),
     "demo": ("gradio",),
+    "mcp": ("mcp",),
     "serve": ("torch", "fastapi", "uvicorn", "prometheus_client", "ray"),
 }
 """Modules that each extra brings; the first one missing is enough to name the extra."""
@@ -96,7 +97,7 @@ def show_help(context: typer.Context) -> None:
 
 
 def require(
-    what: str, *extras: Literal["engine", "train", "server", "serve", "data", "demo"]
+    what: str, *extras: Literal["engine", "train", "server", "serve", "data", "demo", "mcp"]
 ) -> None:
     """Raise MissingExtra, naming all `extras`, if a module of theirs is not installed."""
     modules = [module for extra in extras for module in EXTRAS[extra]]
