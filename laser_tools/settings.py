@@ -29,6 +29,7 @@ class LaserSettings(BaseSettings):
     base_url: str | None = None  # a worker's address; set, it answers instead of a model here
     api_key: SecretStr | None = None  # the worker's
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, gt=0, le=MAX_TIMEOUT_S)  # of one call
+    mcp_key: SecretStr | None = None  # of the MCP server over HTTP
     allow_http: bool = False  # http:// to another machine, such as inside a private network
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from laser_tools.schema import Ask, Frozen, Look
 
@@ -29,31 +29,53 @@ REQUEST_ID_HEADER = "X-Request-Id"  # the caller's, or a new one; always in the 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """The hash of an image file's bytes, by which both sides name it."""
 
+_IMAGE_HELP = "The SHA-256 of the image file's bytes, in hex"
+_EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
 
 class AnswerBody(Ask):
     """A question about an image that the worker holds."""
 
-    image: Sha256
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "image": _EXAMPLE,
+                    "question": "What number is on the yellow square?",
+                    "choices": ["511", "517"],
+                    "max_error": 0.05,
+                }
+            ]
+        }
+    )
+
+    image: Sha256 = Field(description=_IMAGE_HELP)
 
 
 class ZoomBody(Look):
     """Where in an image that the worker holds is `what`?"""
 
-    image: Sha256
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"image": _EXAMPLE, "what": "the yellow square", "n_regions": 2}]
+        }
+    )
+
+    image: Sha256 = Field(description=_IMAGE_HELP)
 
 
 class ImageInfo(Frozen):
     """An image that the worker holds now; `size` is its upright width and height in pixels."""
 
-    image: Sha256
-    size: tuple[int, int]
+    image: Sha256 = Field(description=_IMAGE_HELP)
+    size: tuple[int, int] = Field(description="Width and height, upright, in pixels")
 
 
 class ErrorDetail(Frozen):
     """`code` is for machines (`LaserError.code`), `message` one sentence for people."""
 
-    code: str
-    message: str
+    code: str = Field(description="For machines")
+    message: str = Field(description="One sentence for people: what was wrong, what to do")
 
 
 class ErrorBody(Frozen):

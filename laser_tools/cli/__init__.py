@@ -1,4 +1,4 @@
-"""The command line: ask, zoom, compare, batch, doctor, bench, calibrate, serve, visor, demo.
+"""The command line: ask, zoom, compare, batch, doctor, bench, calibrate, serve, visor, demo, mcp.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 2 something the caller can mend
 (one sentence on stderr says what), 1 a fault of ours or a failed check of the doctor, 130
@@ -25,6 +25,7 @@ from laser_tools.cli import (
     console,
     demo,
     doctor,
+    mcp,
     microscenes,
     serve,
     visor,
@@ -50,6 +51,7 @@ microscenes.register(app)
 serve.register(app)
 visor.register(app)
 demo.register(app)
+mcp.register(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -24,6 +24,7 @@ EXTRAS = {
     "server": ("fastapi", "uvicorn", "prometheus_client"),
     "data": ("torch", "ray", "pyarrow"),
     "demo": ("gradio",),
+    "mcp": ("mcp",),
     "serve": ("torch", "fastapi", "uvicorn", "prometheus_client", "ray"),
 }
 """Modules that each extra brings; the first one missing is enough to name the extra."""
@@ -94,7 +95,9 @@ def show_help(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-def require(what: str, *extras: Literal["engine", "server", "serve", "data", "demo"]) -> None:
+def require(
+    what: str, *extras: Literal["engine", "server", "serve", "data", "demo", "mcp"]
+) -> None:
     """Raise MissingExtra, naming all `extras`, if a module of theirs is not installed."""
     modules = [module for extra in extras for module in EXTRAS[extra]]
     if any(importlib.util.find_spec(module) is None for module in modules):

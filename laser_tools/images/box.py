@@ -10,10 +10,10 @@ from laser_tools.errors import InvalidRequest
 class Box(BaseModel, frozen=True, extra="forbid"):
     """A half-open rectangle in integer pixels of the upright original image."""
 
-    x0: int = Field(ge=0)
-    y0: int = Field(ge=0)
-    x1: int
-    y1: int
+    x0: int = Field(ge=0, description="The first column")
+    y0: int = Field(ge=0, description="The first row")
+    x1: int = Field(description="The column after the last")
+    y1: int = Field(description="The row after the last")
 
     @model_validator(mode="after")
     def _not_empty(self) -> Box:

@@ -1,4 +1,4 @@
-"""Shared by both tools: engine, images, the conversation's thread, progress, planner errors."""
+"""Shared by both tools: engine, images, the conversation's thread, planner errors."""
 
 from __future__ import annotations
 
@@ -8,55 +8,21 @@ from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
-from pydantic import (
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic.v1 import ValidationError as ValidationErrorV1
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from laser_tools.engine.base import Engine
 from laser_tools.engine.lazy import LazyEngine
-from laser_tools.errors import (
-    DeadlineExceeded,
-    ImageRejected,
-    InvalidRequest,
-    LaserError,
-    Misconfigured,
-    MissingExtra,
-    ModelUnavailable,
-    QuotaExceeded,
-    TooLarge,
-    Unauthorized,
-    UnknownImage,
-)
-from laser_tools.images.handles import View
+from laser_tools.errors import LaserError
 from laser_tools.images.store import DEFAULT_THREAD, ImageStore
 from laser_tools.schema import AbstainRule
 from laser_tools.settings import read_settings
+from laser_tools.tools.conversation import Conversation, Seen
 from laser_tools.tools.delivery import DEFAULT_BUDGET_BYTES, CropDelivery, image_blocks
 from laser_tools.tools.io import ToolIO
 from laser_tools.tools.pictures import EvidenceView, drawn, pictures_of
+from laser_tools.tools.refusals import explain, explain_invalid_arguments
 
-PROGRESS_EVENT = "laser_progress"
-Stage = Literal["image", "model", "done"]
 Reply = tuple[str | list[dict[str, Any]], dict[str, Any]]  # content for the planner, artifact
-
-_NEXT_STEP: dict[type[LaserError], str] = {
-    UnknownImage: "Use a known handle, or ask the user for an image.",
-    InvalidRequest: "Change the arguments and call again.",
-    ImageRejected: "Ask the user for another image.",
-    TooLarge: "Ask about a crop, or ask the user for a smaller image.",
-    DeadlineExceeded: "Ask again later, or ask something simpler.",
-    QuotaExceeded: "Call again after that time, or go on without.",
-    Unauthorized: "Do not retry; tell the user.",
-    ModelUnavailable: "Do not retry; tell the user.",
-    Misconfigured: "Do not retry; tell the user.",
-    MissingExtra: "Do not retry; tell the user.",
-}
 
 
 class LaserConfig(AbstainRule):
@@ -93,12 +59,6 @@ class LaserConfig(AbstainRule):
         return LazyEngine(info.data["model"]) if engine is None else engine
 
 
-def explain_invalid_arguments(error: ValidationError | ValidationErrorV1) -> str:
-    """Name the wrong arguments and what they must be, without repeating what was sent."""
-    found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]]
-    return f"Invalid arguments. {'; '.join(found)}. Change them and call again."
-
-
 class LaserTool(LaserConfig, BaseTool):
     """A read-only tool over the images of one conversation (`configurable.thread_id`).
 
@@ -109,18 +69,12 @@ class LaserTool(LaserConfig, BaseTool):
     handle_tool_error: Any = True
     handle_validation_error: Any = explain_invalid_arguments
 
-    async def _view(self, io: ToolIO, handle: str, thread_id: str) -> View:
-        view = await io.work(self.images.get, handle, thread_id)
-        await self._progress(io, "image", view)
-        return view
+    def _conversation(self, io: ToolIO, thread_id: str) -> Conversation:
+        return Conversation(self.images, thread_id, io, rule=self)
 
-    async def _progress(self, io: ToolIO, stage: Stage, view: View) -> None:
-        """Tell whoever listens (`astream_events`, a callback handler) how far this call is."""
-        data = {"tool": self.name, "stage": stage, "image": view.place.handle}
-        await io.tell(PROGRESS_EVENT, data)
-
-    def _reply(self, text: str, artifact: dict[str, Any], thread_id: str) -> Reply:
+    def _reply(self, seen: Seen, thread_id: str) -> Reply:
         """Text alone, or followed by the pictures when they are delivered inline."""
+        text, artifact = seen.text, seen.artifact
         if self.crops != "inline":
             return text, artifact
         pictures = dict.fromkeys(pictures_of(artifact, self.evidence))
@@ -142,5 +96,4 @@ def planner_errors() -> Iterator[None]:
     try:
         yield
     except LaserError as error:
-        step = next((s for kind, s in _NEXT_STEP.items() if isinstance(error, kind)), "")
-        raise ToolException(f"{error.public_text} {step}".strip()) from None
+        raise ToolException(explain(error)) from None

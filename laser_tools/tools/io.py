@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple
 
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 
@@ -14,6 +14,19 @@ from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomR
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+PROGRESS_EVENT = "laser_progress"
+ToolName = Literal["grounded_vqa", "zoom_to_evidence"]
+Stage = Literal["image", "model", "done"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The stage that a call of a tool has come to; `image` is the handle it is about."""
+
+    tool: ToolName
+    stage: Stage
+    image: str
 
 
 class ToolIO(Protocol):
@@ -27,8 +40,8 @@ class ToolIO(Protocol):
         """Do what would hold up an event loop, such as encoding an image."""
         ...
 
-    async def tell(self, event: str, data: object) -> None:
-        """Send a custom event to whoever listens to this run."""
+    async def tell(self, progress: Progress) -> None:
+        """Tell whoever listens to this call how far it is."""
         ...
 
 
@@ -47,8 +60,8 @@ class SyncIO:
     async def work(self, do: Callable[[*Ts], T], *args: *Ts) -> T:
         return do(*args)
 
-    async def tell(self, event: str, data: object) -> None:
-        dispatch_custom_event(event, data)
+    async def tell(self, progress: Progress) -> None:
+        dispatch_custom_event(PROGRESS_EVENT, asdict(progress))
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,8 @@ class AsyncIO:
     async def work(self, do: Callable[[*Ts], T], *args: *Ts) -> T:
         return await asyncio.to_thread(do, *args)
 
-    async def tell(self, event: str, data: object) -> None:
-        await adispatch_custom_event(event, data)
+    async def tell(self, progress: Progress) -> None:
+        await adispatch_custom_event(PROGRESS_EVENT, asdict(progress))
 
 
 def run_sync(body: Coroutine[Any, Any, T]) -> T:

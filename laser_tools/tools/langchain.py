@@ -17,21 +17,12 @@ from PIL import Image
 from pydantic import ConfigDict
 
 from laser_tools.errors import InvalidRequest, MissingExtra, UnknownImage
-from laser_tools.images.handles import View
 from laser_tools.images.store import DEFAULT_THREAD
 from laser_tools.images.upright import UprightImage
-from laser_tools.schema import AnswerRequest, ZoomRequest
 from laser_tools.tools.base import LaserConfig, LaserTool, Reply, planner_errors, thread_of
 from laser_tools.tools.delivery import UserImages
 from laser_tools.tools.inputs import GroundedVQAInput, ZoomToEvidenceInput
 from laser_tools.tools.io import AsyncIO, SyncIO, ToolIO, run_sync
-from laser_tools.tools.reports import (
-    answer_content,
-    answer_in_root,
-    artifact,
-    zoom_content,
-    zoom_in_root,
-)
 from laser_tools.tools.results import LaserResult
 
 ANNOUNCEMENT = "Images in this conversation (use these handles): "
@@ -105,25 +96,8 @@ class LaserGroundedVQA(LaserTool):
         self, io: ToolIO, thread_id: str, image: str, question: str, choices: Sequence[str]
     ) -> Reply:
         with planner_errors():
-            view = await self._view(io, image, thread_id)
-            request = self._request(view, question, choices)
-            await self._progress(io, "model", view)
-            answer = await io.answer(request)
-            crops = [self.images.add_crop(image, box, thread_id) for box in answer.crop_boxes]
-        await self._progress(io, "done", view)
-        upright = answer_in_root(answer, view.place)
-        text = answer_content(upright, view.place, crops)
-        told = artifact(upright, view.place, crops)
-        return await io.work(self._reply, text, told, thread_id)
-
-    def _request(self, view: View, question: str, choices: Sequence[str]) -> AnswerRequest:
-        return AnswerRequest(
-            image=view.image,
-            question=question,
-            choices=tuple(choices) or None,
-            abstain_below=self.abstain_below,
-            max_error=self.max_error,
-        )
+            seen = await self._conversation(io, thread_id).ask(image, question, choices)
+        return await io.work(self._reply, seen, thread_id)
 
 
 class LaserZoomToEvidence(LaserTool):
@@ -180,16 +154,8 @@ class LaserZoomToEvidence(LaserTool):
         self, io: ToolIO, thread_id: str, image: str, what: str, n_regions: int
     ) -> Reply:
         with planner_errors():
-            view = await self._view(io, image, thread_id)
-            request = ZoomRequest(image=view.image, what=what, n_regions=n_regions)
-            await self._progress(io, "model", view)
-            found = await io.zoom(request)
-            crops = [self.images.add_crop(image, box, thread_id) for box in found.crop_boxes]
-        await self._progress(io, "done", view)
-        upright = zoom_in_root(found, view.place)
-        text = zoom_content(upright, view.place, crops)
-        told = artifact(upright, view.place, crops)
-        return await io.work(self._reply, text, told, thread_id)
+            seen = await self._conversation(io, thread_id).find(image, what, n_regions)
+        return await io.work(self._reply, seen, thread_id)
 
 
 class LaserToolkit(LaserConfig, BaseToolkit):

@@ -15,6 +15,7 @@ from laser_tools.worker.backends.base import Backend
 from laser_tools.worker.http.admission import Admission
 from laser_tools.worker.http.auth import Auth
 from laser_tools.worker.http.body import Bodies
+from laser_tools.worker.http.described import SUMMARY, TAGS, operation_id
 from laser_tools.worker.http.journal import Journal
 from laser_tools.worker.http.record import OPENAPI
 from laser_tools.worker.http.refusals import MethodNotAllowed, NotFound
@@ -31,7 +32,10 @@ def create_app(backend: Backend, settings: WorkerSettings) -> FastAPI:
     """
     app = FastAPI(
         title="laser-tools worker",
+        description=SUMMARY,
         version=importlib.metadata.version("laser-tools"),
+        openapi_tags=TAGS,
+        generate_unique_id_function=operation_id,
         openapi_url=OPENAPI,
         docs_url=None,
         redoc_url=None,

@@ -21,10 +21,18 @@ from laser_tools.wire import (
     DEADLINE_HEADER,
     ZOOM_PATH,
     AnswerBody,
-    ErrorBody,
     ImageInfo,
     Sha256,
     ZoomBody,
+)
+from laser_tools.worker.http.described import (
+    HEADERS,
+    IMAGE_BODY,
+    PNG,
+    PROBES,
+    REFUSALS,
+    TEXT,
+    TOLD,
 )
 from laser_tools.worker.http.record import (
     IMAGE_ROUTE,
@@ -37,9 +45,6 @@ from laser_tools.worker.http.record import (
 )
 from laser_tools.worker.http.state import Worker
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 404, 413, 415, 422, 429, 500, 503, 504)
-}
 _CROP = re.compile(r"\d{1,6},\d{1,6},\d{1,6},\d{1,6}", re.ASCII)
 
 
@@ -56,14 +61,20 @@ TheWorker = Annotated[Worker, Depends(_worker_of)]
 TheRecord = Annotated[Record, Depends(_record_of)]
 ImagePath = Annotated[Sha256, Path(description="The SHA-256 of the image file's bytes.")]
 
-open_routes = APIRouter()
+open_routes = APIRouter(responses=TOLD)
 routes = APIRouter(
     responses=REFUSALS,
     dependencies=[Depends(HTTPBearer(auto_error=False))],  # for the page; auth.py decides
 )
 
 
-@routes.put(IMAGE_ROUTE, response_model=ImageInfo, responses={201: {"model": ImageInfo}})
+@routes.put(
+    IMAGE_ROUTE,
+    response_model=ImageInfo,
+    responses={201: {**TOLD[200], "model": ImageInfo, "description": "It is new here"}},
+    tags=["images"],
+    openapi_extra={"requestBody": IMAGE_BODY, "parameters": HEADERS},
+)
 async def put_image(
     sha256: ImagePath, request: Request, worker: TheWorker, record: TheRecord
 ) -> Response:
@@ -79,7 +90,13 @@ async def put_image(
     return _json(info.model_dump_json(), 200 if known else 201)
 
 
-@routes.get(IMAGE_ROUTE, response_class=Response, responses={200: {"content": {"image/png": {}}}})
+@routes.get(
+    IMAGE_ROUTE,
+    response_class=Response,
+    responses={200: {**TOLD[200], "content": PNG}},
+    tags=["images"],
+    openapi_extra={"parameters": HEADERS},
+)
 async def get_image(
     sha256: ImagePath,
     request: Request,
@@ -97,7 +114,12 @@ async def get_image(
     return Response(pixels, media_type="image/png")
 
 
-@routes.post(ANSWER_PATH, response_model=GroundedAnswer)
+@routes.post(
+    ANSWER_PATH,
+    response_model=GroundedAnswer,
+    tags=["questions"],
+    openapi_extra={"parameters": HEADERS},
+)
 async def answer(
     body: AnswerBody, request: Request, worker: TheWorker, record: TheRecord
 ) -> Response:
@@ -107,7 +129,12 @@ async def answer(
     return _result(worker, record, result)
 
 
-@routes.post(ZOOM_PATH, response_model=ZoomResult)
+@routes.post(
+    ZOOM_PATH,
+    response_model=ZoomResult,
+    tags=["questions"],
+    openapi_extra={"parameters": HEADERS},
+)
 async def zoom(body: ZoomBody, request: Request, worker: TheWorker, record: TheRecord) -> Response:
     """Say where in an image to look."""
     asked = ZoomRequest(**_about(worker, record, body))
@@ -115,19 +142,24 @@ async def zoom(body: ZoomBody, request: Request, worker: TheWorker, record: TheR
     return _result(worker, record, result)
 
 
-@open_routes.get(LIVEZ)
+@open_routes.get(LIVEZ, responses=PROBES, tags=["operation"])
 async def livez(worker: TheWorker) -> JSONResponse:
     """Says whether this process works. Anyone may ask."""
     return _probe(worker.health.fault())
 
 
-@routes.get(READYZ)
+@routes.get(READYZ, responses=PROBES, tags=["operation"])
 async def readyz(worker: TheWorker) -> JSONResponse:
     """Says whether this worker takes work now, and if not, why."""
     return _probe(worker.health.why_not_ready())
 
 
-@routes.get(METRICS, response_class=Response)
+@routes.get(
+    METRICS,
+    response_class=Response,
+    responses={200: {**TOLD[200], "content": TEXT}},
+    tags=["operation"],
+)
 async def metrics(worker: TheWorker) -> Response:
     """Prometheus' text format."""
     return Response(worker.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
