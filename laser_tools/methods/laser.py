@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from laser_tools.grounding.abstain import abstention
 from laser_tools.grounding.regions import Region, find_region, find_regions
 from laser_tools.grounding.vat import VATFusion
 from laser_tools.methods.base import Method, query_prompts
@@ -49,7 +50,8 @@ def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]
     done = _two_streams(batch, indices, regions)
     doubtful = [i for i in indices if _in_doubt(done[i], regions[i], batch.options)]
     closer = _inside_crops(batch, doubtful, regions) if doubtful else {}
-    return done | {i: found for i, found in closer.items() if _first(found) > _first(done[i])}
+    better = {i: found for i, found in closer.items() if _better(found, done[i], batch.options)}
+    return done | better
 
 
 def _two_streams(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
@@ -64,6 +66,13 @@ def _in_doubt(answered: Answered, region: Region, options: AgainOptions) -> bool
     if options.again_margin is None or region.evidence[0].score < options.again_share:
         return False
     return _first(answered) < options.again_margin
+
+
+def _better(closer: Answered, before: Answered, options: LaserOptions) -> bool:
+    """The surer one is; but a closer look sees less: that it finds nothing overrules no answer."""
+    if abstention(closer.decoded.text, options) and not abstention(before.decoded.text, options):
+        return False
+    return _first(closer) > _first(before)
 
 
 def _first(answered: Answered) -> float:

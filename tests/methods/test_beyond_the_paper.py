@@ -109,6 +109,17 @@ def test_looking_again_is_laser_asked_about_its_crop(toy: Callable[[], VLM]) -> 
     assert closer
 
 
+@TOYS
+def test_finding_nothing_closer_overrules_no_answer(toy: Callable[[], VLM]) -> None:
+    vlm = toy()
+    before, closer = asked(vlm), asked(vlm, again_margin=ALWAYS)
+    changed = [i for i in range(2) if before[i].answer != closer[i].answer]
+    assert changed
+    words = tuple(closer[i].answer for i in changed)
+    kept = asked(vlm, again_margin=ALWAYS, says_unclear=words)
+    assert [kept[i].answer for i in changed] == [before[i].answer for i in changed]
+
+
 def test_what_is_clear_or_spread_out_is_not_looked_at_again() -> None:
     vlm = toy_llava()
     for options in ({"again_margin": 0.0}, {"again_margin": ALWAYS, "again_share": 1.0}):
