@@ -117,9 +117,11 @@ class VerifyOptions(ViewOptions, VATOptions):
 class AgainOptions(Frozen):
     """LASER inside its crop, for what is still too small there (not in the paper)."""
 
-    # verified answers whose first margin is below this (logits) are looked for again; None: never
-    again_margin: float | None = None
-    again_share: float = Field(default=0.0, ge=0.0, le=1.0)  # of the map's mass in the best place
+    # verified answers whose first margin is below this (logits) are looked for again, None: never;
+    # "fitted" is the threshold of the model's calibration (never without one)
+    again_margin: float | Literal["fitted"] | None = "fitted"
+    # and that have at least this share of the map's mass in the best place
+    again_share: float = Field(default=0.35, ge=0.0, le=1.0)
 
 
 class GateOptions(Frozen):
@@ -145,7 +147,7 @@ class LaserOptions(LookOptions, RegionOptions, VerifyOptions, AgainOptions, Crop
     """Options of LASER: localisation, crop, verification, decoding. Unknown fields are an error."""
 
 
-PAPER = LaserOptions(alpha=1.0, negative="pixels", direct_margin=None)
+PAPER = LaserOptions(alpha=1.0, negative="pixels", direct_margin=None, again_margin=None)
 """LASER as its paper has it, where it says: every question verified, the patches painted over."""
 
 # A confidence holds for the options it was fitted with. Which of them it depends on: each option

@@ -15,6 +15,7 @@ import numpy as np
 
 from laser_tools.errors import InvalidRequest, MissingExtra
 from laser_tools.evaluation import metrics
+from laser_tools.evaluation.again import ALWAYS, fit_again_margin, looked_again
 from laser_tools.evaluation.arms import BATCH_SIZE, Arm, Outcome, run_arm
 from laser_tools.evaluation.ask import Ask
 from laser_tools.evaluation.batches import batches
@@ -65,17 +66,26 @@ def judge(
     for batch in batches(items, BATCH_SIZE):
         pictures = [item.picture for item in batch]
         plain = run_arm(ask, Arm("plain", options, "plain"), batch, score)
-        laser = run_arm(ask, Arm("laser", options, "laser"), batch, score)
-        others = [
-            _second(item, outcome, score, options)
-            for item, outcome in zip(batch, laser, strict=True)
-        ]
+        laser = _looked(ask, batch, options, score)
+        if options.again_margin == "fitted":
+            always = options.model_copy(update={"again_margin": ALWAYS})
+            closer = _looked(ask, batch, always, score)
+            laser = [replace(a, closer=b) for a, b in zip(laser, closer, strict=True)]
         pairs += [
-            (_judged(a, name), replace(_judged(b, name), second=other))
-            for a, b, other, name in zip(plain, laser, others, pictures, strict=True)
+            (_judged(a, name), replace(b, picture=name))
+            for a, b, name in zip(plain, laser, pictures, strict=True)
         ]
         progress(len(batch))
     return pairs
+
+
+def _looked(ask: Ask, batch: Sequence[Item], options: LaserOptions, score: Score) -> list[Judged]:
+    """LASER's answers, with the whole image's beside them."""
+    outcomes = run_arm(ask, Arm("laser", options, "laser"), batch, score)
+    return [
+        replace(_judged(outcome), second=_second(item, outcome, score, options))
+        for item, outcome in zip(batch, outcomes, strict=True)
+    ]
 
 
 def _judged(outcome: Outcome, picture: str = "") -> Judged:
@@ -98,9 +108,9 @@ def calibrate(
 ) -> Calibration:
     """The calibration of `model_hash` from `judge`'s answers under `options`.
 
-    The gate is fitted where the options leave it open. Held-out figures are of LASER's answers as
-    the gate lets them through. Raises InvalidRequest on too few answers, or if none was wrong;
-    MissingExtra without scikit-learn.
+    The gate and the margin for another look are fitted where the options leave them open. Held-out
+    figures are of LASER's answers as these let them through. Raises InvalidRequest on too few
+    answers, or if none was wrong; MissingExtra without scikit-learn.
     """
     parts = parts_of(pairs)
     fitted, unseen = only("fit", pairs, parts), only("threshold", pairs, parts)
@@ -116,7 +126,9 @@ def calibrate(
 def _fitted(
     pairs: Sequence[Pair], model_hash: str, split: str, options: LaserOptions
 ) -> Calibration:
-    """Gate and logistics, without bounds."""
+    """Gate, margin for another look and logistics, without bounds."""
+    again = fit_again_margin(pairs) if options.again_margin == "fitted" else None
+    pairs = [looked_again(pair, again) for pair in pairs]
     margin = fit_direct_margin(pairs) if options.direct_margin == "fitted" else None
     laser = usable(given("laser", pairs, margin))
     right, wrong = _counts(laser)
@@ -140,6 +152,7 @@ def _fitted(
         features=names,
         routes=routes,
         direct_margin=margin,
+        again_margin=again,
     )
 
 
@@ -200,7 +213,8 @@ def _logistic(answers: Sequence[Judged], names: Sequence[str]) -> Logistic:
 
 def sure(fit: Calibration, method: MethodName, pairs: Iterable[Pair]) -> Sure:
     """The answers that `method` gives and that have a confidence."""
-    answers = usable(surer(fit, answer) for answer in given(method, pairs, fit.direct_margin))
+    looked = [looked_again(pair, fit.again_margin) for pair in pairs]
+    answers = usable(surer(fit, answer) for answer in given(method, looked, fit.direct_margin))
     found = [(fit.probability(answer.features, answer.route), answer) for answer in answers]
     covered = [(confidence, answer) for confidence, answer in found if confidence is not None]
     return Sure(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from laser_tools.evaluation import metrics
+from laser_tools.evaluation.again import looked_again
 from laser_tools.evaluation.calibrate import given, sure
 from laser_tools.evaluation.judged import Pair
 from laser_tools.evaluation.report import percent
@@ -48,12 +49,13 @@ def fit_report(fit: Calibration, pairs: Sequence[Pair], model: str) -> FitReport
     if fit.held_out is None:
         return None
     found = sure(fit, "laser", unseen)
+    looked = [looked_again(pair, fit.again_margin) for pair in unseen]
     return FitReport(
         model=model,
         data=fit.split,
         questions={part: parts.count(part) for part in ("fit", "threshold", "report")},
         held_out=fit.held_out,
-        abstained=sum(answer.abstained for answer in given("laser", unseen, fit.direct_margin)),
+        abstained=sum(answer.abstained for answer in given("laser", looked, fit.direct_margin)),
         ece_interval=metrics.bootstrap(lambda rows: _ece(found, rows), found.n),
         auroc_gain=_gain(found, np.arange(found.n)),
         auroc_gain_interval=metrics.bootstrap(lambda rows: _gain(found, rows), found.n),

@@ -16,6 +16,7 @@ class Judged:
     abstained: bool = False  # it was empty, or said that there is no answer
     picture: str = ""  # what the question was about; "" is a picture of its own
     second: Judged | None = None  # the whole image's answer in its place, if that is another
+    closer: Judged | None = None  # the answer after another look, where the margin for it is open
 
 
 Pair = tuple[Judged, Judged]

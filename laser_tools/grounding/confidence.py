@@ -150,6 +150,7 @@ class Calibration(Frozen):
     features: tuple[str, ...]
     routes: dict[str, Logistic]  # a route's name, or ANY_ROUTE
     direct_margin: float | None = None  # plain answers at least so clear need no second look
+    again_margin: float | None = None  # verified ones less clear are looked for again, in the crop
     error_bounds: dict[MethodName, ErrorBounds] = Field(default_factory=dict)
     held_out: HeldOut | None = None
 

@@ -25,6 +25,7 @@ from laser_tools.methods.views import positive_view
 from laser_tools.options import AgainOptions, LaserOptions, LookOptions, RegionOptions
 from laser_tools.schema import ZoomRequest, ZoomResult
 from laser_tools.vlm.call import ModelCall
+from laser_tools.vlm.model import VLM
 
 
 def con_vicrop(
@@ -48,7 +49,8 @@ def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]
     What is still in doubt then is looked for again inside its crop; the surer answer stays.
     """
     done = _two_streams(batch, indices, regions)
-    doubtful = [i for i in indices if _in_doubt(done[i], regions[i], batch.options)]
+    margin = again_margin(batch.call.vlm, batch.options)
+    doubtful = [i for i in indices if _in_doubt(done[i], regions[i], margin, batch.options)]
     closer = _inside_crops(batch, doubtful, regions) if doubtful else {}
     better = {i: found for i, found in closer.items() if _better(found, done[i], batch.options)}
     return done | better
@@ -61,11 +63,20 @@ def _two_streams(batch: Batch, indices: Sequence[int], regions: Mapping[int, Reg
     return decoded(part, batch, indices, found, "verify", fusion)
 
 
-def _in_doubt(answered: Answered, region: Region, options: AgainOptions) -> bool:
-    """True where the answer is not clear and there is one place that has most of the map."""
-    if options.again_margin is None or region.evidence[0].score < options.again_share:
+def again_margin(vlm: VLM, options: AgainOptions) -> float | None:
+    """The margin below which an answer is in doubt; without a calibration of this model none is."""
+    if options.again_margin != "fitted":
+        return options.again_margin
+    return vlm.calibration.again_margin if vlm.calibration else None
+
+
+def _in_doubt(
+    answered: Answered, region: Region, margin: float | None, options: AgainOptions
+) -> bool:
+    """True where the answer is not clear and there is one place that has enough of the map."""
+    if margin is None or region.evidence[0].score < options.again_share:
         return False
-    return _first(answered) < options.again_margin
+    return _first(answered) < margin
 
 
 def _better(closer: Answered, before: Answered, options: LaserOptions) -> bool:

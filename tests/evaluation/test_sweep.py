@@ -8,9 +8,9 @@ from tests.evaluation import fakes
 
 NOT_TRIED = {
     "zoom_template", "max_evidence", "min_crop_px", "layer", "max_visual_tokens", "max_crop_tokens",
-    *AbstainOptions.model_fields,
+    *AbstainOptions.model_fields, "gate",
 }  # fmt: skip
-"""Wording, reporting, budgets, a limit the paper gives, and the layer (tried per model)."""
+"""Wording, reporting, budgets, a limit the paper gives, the layer (tried per model), a router."""
 
 
 def test_sweep_scores_every_variant_on_the_same_items() -> None:
