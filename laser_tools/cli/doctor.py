@@ -46,6 +46,7 @@ def _examined(
     model: str, device: str | None, revision: str | None, dtype: str | None
 ) -> list[Check]:
     """The checks of a model; one that cannot be loaded has failed the first of them."""
+    import laser_tools.vlm  # noqa: F401 (first: it says if the installed torchvision does not fit)
     from laser_tools.doctor.checks import CHECKS, Check, examine
 
     try:

@@ -92,7 +92,9 @@ def test_looking_again_is_laser_asked_about_its_crop(toy: Callable[[], VLM]) -> 
     """The surer of LASER's answer and of LASER's answer about the crop alone, boxes moved back."""
     vlm = toy()
     closer = 0
-    for first, again in zip(asked(vlm), asked(vlm, again_margin=ALWAYS), strict=True):
+    for first, again in zip(
+        asked(vlm), asked(vlm, again_margin=ALWAYS, again_share=0.0), strict=True
+    ):
         request = requests()[len(first.margins) == 1]
         (crop,) = first.crop_boxes
         inner = request.model_copy(update={"image": request.image.crop(crop)})
@@ -112,11 +114,11 @@ def test_looking_again_is_laser_asked_about_its_crop(toy: Callable[[], VLM]) -> 
 @TOYS
 def test_finding_nothing_closer_overrules_no_answer(toy: Callable[[], VLM]) -> None:
     vlm = toy()
-    before, closer = asked(vlm), asked(vlm, again_margin=ALWAYS)
+    before, closer = asked(vlm), asked(vlm, again_margin=ALWAYS, again_share=0.0)
     changed = [i for i in range(2) if before[i].answer != closer[i].answer]
     assert changed
     words = tuple(closer[i].answer for i in changed)
-    kept = asked(vlm, again_margin=ALWAYS, says_unclear=words)
+    kept = asked(vlm, again_margin=ALWAYS, again_share=0.0, says_unclear=words)
     assert [kept[i].answer for i in changed] == [before[i].answer for i in changed]
 
 
