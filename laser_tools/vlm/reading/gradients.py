@@ -40,8 +40,7 @@ def attention_gradients(call: ModelCall, prompts: Sequence[Prompt], layer_idx: i
         logits = model(**encoded.inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
         if leaf.rows is None:
             raise ModelUnavailable("This model does not compute attention where it can be read.")
-        best = logits.float().log_softmax(dim=-1).amax(dim=-1)
-        (gradient,) = torch.autograd.grad(best.sum(), leaf.rows)
+        (gradient,) = torch.autograd.grad(best_log_probability(logits).sum(), leaf.rows)
     attention = leaf.rows.detach()
     positions = visual_positions(call.vlm, encoded)
     rows = [
@@ -49,6 +48,18 @@ def attention_gradients(call: ModelCall, prompts: Sequence[Prompt], layer_idx: i
         for row, visual in enumerate(positions)
     ]
     return Gradients(encoded, rows)
+
+
+def best_log_probability(logits: Tensor) -> Tensor:
+    """(B, vocabulary) -> (B,): the log-probability of the likeliest token, for its gradient.
+
+    Written as the distance to all others together: the gradient of a log-softmax is 1 - p, of which
+    float32 keeps nothing where the model is sure.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    best, at = wide.max(dim=-1, keepdim=True)
+    others = wide.scatter(-1, at, -torch.inf).logsumexp(dim=-1)
+    return -nn.functional.softplus(others - best[..., 0])
 
 
 @contextmanager

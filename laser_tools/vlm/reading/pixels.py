@@ -13,7 +13,7 @@ from laser_tools.vlm import layouts
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import Encoded, Prompt, encode, visual_positions
-from laser_tools.vlm.reading.gradients import frozen
+from laser_tools.vlm.reading.gradients import best_log_probability, frozen
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def pixel_gradients(call: ModelCall, prompts: Sequence[Prompt]) -> PixelGradient
     with frozen(vlm.model), torch.enable_grad():
         inputs = {**encoded.inputs, "pixel_values": values}
         logits = vlm.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
-        best = logits.float().log_softmax(dim=-1).amax(dim=-1)
-        (gradient,) = torch.autograd.grad(best.sum(), values)
+        (gradient,) = torch.autograd.grad(best_log_probability(logits).sum(), values)
     both = (_images(vlm, encoded, each.detach().cpu()) for each in (gradient, values))
     tokens = visual_positions(vlm, encoded)
     return PixelGradients(
