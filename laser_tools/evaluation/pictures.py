@@ -21,6 +21,8 @@ METHOD_COLOURS = {
     "best-layer": "#6f8f7f",
     "raw-attention": "#e0a458",
     "laser": LASER_COLOUR,
+    "one-crop": "#f0a6ad",
+    "without-vat": "#b58db6",
     "oracle": INK,
 }
 
@@ -46,16 +48,16 @@ def accuracy_picture(report: BenchReport, path: Path) -> Path:
     """Accuracy per question type and method, with 95 % intervals."""
     kinds = list(next(iter(report.methods.values())).accuracy)
     width = 0.8 / len(report.methods)
-    with styled_figure(7.2, 2.6) as figure:
-        axes = figure.add_axes((0.065, 0.16, 0.925, 0.7))
+    with styled_figure(max(7.2, 0.62 * len(kinds)), 3.0) as figure:
+        axes = figure.add_axes((0.065, 0.17, 0.925, 0.63))
         for i, name in enumerate(report.methods):
             x = np.arange(len(kinds)) + (i - (len(report.methods) - 1) / 2) * width
             _accuracy_bars(axes, report, name, kinds, x, width)
-        axes.set_xticks(range(len(kinds)), [kind.replace(" (", "\n(") for kind in kinds])
+        axes.set_xticks(range(len(kinds)), [kind.replace(" ", "\n") for kind in kinds])
         axes.set_ylim(0, 100)
         axes.set_ylabel("right answers, %")
-        figure.legend(loc="upper right", ncols=len(report.methods), borderaxespad=0.4)
-        figure.text(0.01, 0.945, f"{report.model} on MicroScenes {report.split}, n = {report.n}")
+        figure.legend(loc="upper left", bbox_to_anchor=(0.05, 0.93), ncols=len(report.methods))
+        figure.text(0.01, 0.95, f"{report.model} on MicroScenes {report.split}, n = {report.n}")
         figure.savefig(path)
     return path
 
@@ -83,9 +85,11 @@ def layer_picture(layers: dict[str, list[int]], path: Path) -> Path:
     shares = {kind: _shares(counts) for kind, counts in layers.items() if kind != OVERALL}
     top = max(float(row.max()) for row in shares.values())
     n_layers = len(next(iter(shares.values())))
-    with styled_figure(3.5, 0.75 + 0.42 * len(shares)) as figure:
+    tall = 0.75 + 0.42 * len(shares)
+    with styled_figure(3.5, tall) as figure:
         rows = figure.subplots(len(shares), 1, sharex=True, squeeze=False)[:, 0]
-        figure.subplots_adjust(left=0.31, right=0.98, top=0.9, bottom=0.14, hspace=0.45)
+        figure.subplots_adjust(left=0.31, right=0.98, hspace=0.45)
+        figure.subplots_adjust(top=1 - 0.35 / tall, bottom=0.5 / tall)
         for axes, (kind, row) in zip(rows, shares.items(), strict=True):
             _layer_row(axes, kind, row, top)
         rows[0].set_title("chosen by VAQ, share of questions")
