@@ -26,7 +26,7 @@ class LevelKept(Frozen):
     answered: float  # share of the questions, the mean over the calibrations
     errors: tuple[float, ...]  # share of wrong answers, of each calibration that answered any
     above: int  # of these, how many are above the level
-    met: bool
+    met: bool  # false as well where no calibration answered anything
 
 
 class Shifted(Frozen):
@@ -74,7 +74,7 @@ def risk(
             answered=float(np.mean([row.answered for row in rows])),
             errors=errors,
             above=above,
-            met=above <= MAX_ABOVE * DRAWS,
+            met=bool(errors) and above <= MAX_ABOVE * DRAWS,
         )
     return kept
 

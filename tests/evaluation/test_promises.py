@@ -24,6 +24,12 @@ def test_levels_are_kept_on_answers_of_the_same_kind() -> None:
     assert len(kept["0.1"].errors) == promises.DRAWS
 
 
+def test_a_level_at_which_nothing_is_answered_is_not_met() -> None:
+    rng = np.random.default_rng(3)
+    kept = promises.risk(answers(400, rng), answers(400, rng), OPTIONS)["0.01"]
+    assert (kept.answered, kept.errors, kept.met) == (0.0, (), False)
+
+
 def test_a_level_that_is_broken_is_counted() -> None:
     """Of the test's answers a third is wrong, however sure they are."""
     rng = np.random.default_rng(3)
