@@ -17,6 +17,7 @@ pytest.importorskip("accelerate")  # the extra `train`
 from laser_tools import cli
 from laser_tools.engine import LocalEngine
 from laser_tools.errors import InvalidRequest, ModelUnavailable
+from laser_tools.evaluation.visor import viable as viable_configurations
 from laser_tools.evaluation.visor.training import recipe, routing
 from laser_tools.evaluation.visor.training.conversations import Example, read_conversations
 from laser_tools.evaluation.visor.training.examples import IGNORED, Collator
@@ -67,8 +68,8 @@ def test_a_stopped_run_goes_on_and_the_end_answers(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "NEW_FASTER", 1.0)
-    monkeypatch.setattr(recipe, "WORST", 100.0)
-    monkeypatch.setattr(recipe, "viable", lambda ordered, *_: ordered)
+    monkeypatch.setattr(viable_configurations, "WORST", 100.0)
+    monkeypatch.setattr(viable_configurations, "viable", lambda ordered, *_: ordered)
     monkeypatch.setattr(routing, "STEPS", 20)
     steps, stock = [0], VisorTrainer.compute_loss
 

@@ -13,6 +13,7 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
+from laser_tools.evaluation.visor import viable as viable_configurations
 from laser_tools.evaluation.visor.viable import subsets, viable
 from laser_tools.visor.choice import Choice
 from laser_tools.visor.model import VisorForConditionalGeneration
@@ -62,13 +63,13 @@ def run(tmp_path: Path, drawn: Path, dense: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(labels, "BATCH", 8)
     monkeypatch.setattr(recipe, "SCORED_BATCHES", 1)
     monkeypatch.setattr(recipe, "CHECK_BATCHES", 1)
-    monkeypatch.setattr(recipe, "WORST", 100.0)
+    monkeypatch.setattr(viable_configurations, "WORST", 100.0)
     shutil.copytree(drawn, tmp_path / "run" / "views")
     return Run(tmp_path / "run", dense, Layers((1,), (0, 1)), CPU, SCENES, SCENES, labels=8)
 
 
 def test_every_stage_trains_and_the_end_loads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "viable", lambda ordered, scores, worst: OPTIONS)
+    monkeypatch.setattr(viable_configurations, "viable", lambda ordered, scores, worst: OPTIONS)
     train(run, PLANS)
     vlm = load_vlm(run.folder / "model")
     assert isinstance(vlm.model, VisorForConditionalGeneration)

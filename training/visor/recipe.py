@@ -9,7 +9,6 @@ router     the cheapest that keeps 99 % of the fullest one's score, question by 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from torch.nn import functional
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin
 
 from laser_tools.evaluation.benchmarks.microscenes.scenes import Split
-from laser_tools.evaluation.visor.viable import by_cost, subsets, viable
+from laser_tools.evaluation.visor.viable import kept_viable
 from laser_tools.pico import tower
 from laser_tools.visor.config import Configuration, CrossAttention
 from laser_tools.visor.model import VisorForConditionalGeneration, register
@@ -39,7 +38,6 @@ from training.visor.steps import ALONE, Questions, answer_loss, random_choice
 TRAIN_SCENES, CHECK_SCENES = 14_000, 400
 CHECK_BATCHES = 4
 SCORED_BATCHES = 6
-WORST = 0.5  # nats of loss above the best configuration, beyond which none is viable
 ROUTER_SIZE = 64
 ROUTER_BATCH = 256
 LABELS: Mapping[Split, int] = {"train": 12_000, "validation": 1_000}
@@ -204,20 +202,12 @@ def _scored(
 def _viable(
     run: Run, model: VisorForConditionalGeneration, questions: Questions
 ) -> list[Configuration]:
-    """The viable configurations, cheapest first; written down, and not scored again."""
+    def score(ordered: Sequence[Configuration]) -> list[float]:
+        found = (_scored(run, 8, model, questions, active, SCORED_BATCHES) for active in ordered)
+        return [float(np.mean([loss for loss, _ in each])) for each in found]
+
     file = run.folder / "configurations.json"
-    if not file.exists():
-        ordered = by_cost(model.config, subsets(run.layers.own))
-        scores = {
-            active: float(np.mean([
-                loss for loss, _ in _scored(run, 8, model, questions, active, SCORED_BATCHES)
-            ]))
-            for active in ordered
-        }  # fmt: skip
-        kept = viable(ordered, scores, WORST)
-        losses = {str(list(active)): loss for active, loss in scores.items()}
-        file.write_text(json.dumps({"viable": kept, "losses": losses}, indent=2) + "\n")
-    return [tuple(active) for active in json.loads(file.read_text())["viable"]]
+    return kept_viable(file, model.config, run.layers.own, score)
 
 
 def _train_router(

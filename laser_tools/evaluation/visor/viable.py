@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from laser_tools.evaluation.visor.flops import Size, flops
 from laser_tools.visor.config import Configuration, VisorConfig
 
 KEEPS = 0.99  # of the score of the best-equipped configuration (arXiv 2603.23495)
+WORST = 0.5  # nats of loss above the best configuration's, beyond which none is viable
 TYPICAL = Size(n_visual=144, n_text=16)  # of a question to pico; the order is what counts
 
 
@@ -43,6 +46,25 @@ def viable(
         if better and scores[active] <= limit:
             kept.append(active)
     return kept
+
+
+def kept_viable(
+    file: Path,
+    config: VisorConfig,
+    layers: Sequence[int],
+    score: Callable[[Sequence[Configuration]], Sequence[float]],
+) -> list[Configuration]:
+    """The viable configurations of `layers`, cheapest first; kept in `file`, and not scored again.
+
+    `score` gives each configuration's loss, in nats.
+    """
+    if not file.exists():
+        ordered = by_cost(config, subsets(layers))
+        scores = dict(zip(ordered, score(ordered), strict=True))
+        kept = viable(ordered, scores, WORST)
+        losses = {str(list(active)): loss for active, loss in scores.items()}
+        file.write_text(json.dumps({"viable": kept, "losses": losses}, indent=2) + "\n")
+    return [tuple(active) for active in json.loads(file.read_text())["viable"]]
 
 
 def cheapest(scores: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from laser_tools.evaluation.visor.training.routing import (
     on_device,
 )
 from laser_tools.evaluation.visor.training.stages import Schedule, Stage
-from laser_tools.evaluation.visor.viable import by_cost, subsets, viable
+from laser_tools.evaluation.visor.viable import kept_viable
 from laser_tools.visor.config import Configuration, CrossAttention
 from laser_tools.visor.model import VisorForConditionalGeneration
 from laser_tools.vlm.model import VLM
@@ -35,7 +35,6 @@ from laser_tools.vlm.model import VLM
 CHECK_EVERY, MOST_CHECKED = 10, 200  # every tenth example, at most so many, scores configurations
 MOST_LABELS = 20_000
 MOST_SELF = 8  # layers: 256 configurations to score
-WORST = 0.5  # nats above the best configuration's loss, beyond which none is viable
 NEW_FASTER = 100.0  # weights that begin at 0 alone, times the others' learning rate
 ROUTER_SIZE = 64
 
@@ -146,19 +145,14 @@ def _language(model: VisorForConditionalGeneration) -> list[nn.Parameter]:
 def _viable(
     run: Run, model: VisorForConditionalGeneration, collator: Collator
 ) -> list[Configuration]:
-    """The viable configurations, cheapest first; written down, and not scored again."""
-    file = run.folder / "configurations.json"
-    if not file.exists():
-        ordered = by_cost(model.config, subsets(run.layers.own))
+    def score(ordered: Sequence[Configuration]) -> list[float]:
         model.eval()
         parts = batches(run.checked, run.schedule.batch_size)
         found = [losses(model, on_device(model, collator(part)), ordered) for part in parts]
-        mean = torch.cat(found).mean(dim=0).tolist()
-        scores = dict(zip(ordered, mean, strict=True))
-        kept = viable(ordered, scores, WORST)
-        told = {str(list(active)): loss for active, loss in scores.items()}
-        file.write_text(json.dumps({"viable": kept, "losses": told}, indent=2) + "\n")
-    return [tuple(active) for active in json.loads(file.read_text())["viable"]]
+        return [float(loss) for loss in torch.cat(found).mean(dim=0)]
+
+    file = run.folder / "configurations.json"
+    return kept_viable(file, model.config, run.layers.own, score)
 
 
 def _routed(
