@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def confidence(
     n: Annotated[
-        int, typer.Option("--n", min=300, help="Questions of validation, and as many of test.")
+        int, typer.Option("--n", min=600, help="Questions of validation, and as many of test.")
     ] = 2000,
     shifted: Annotated[int, typer.Option(min=0, help="Questions under each shift.")] = 500,
     seed: console.Seed = 0,

@@ -231,7 +231,7 @@ def held_out(fit: Calibration, unseen: Sequence[Pair]) -> HeldOut | None:
         return None
     return HeldOut(
         n=found.n,
-        ece=metrics.expected_calibration_error(metrics.reliability(found.confidences, found.right)),
+        ece=metrics.ece(found.confidences, found.right),
         auroc=metrics.auroc(found.confidences, found.right),
         auroc_softmax=metrics.auroc(found.softmax, found.right),
         levels=tuple(error_level(level, bounds, found, len(unseen)) for level in LEVELS),

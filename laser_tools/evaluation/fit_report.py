@@ -56,18 +56,15 @@ def fit_report(fit: Calibration, pairs: Sequence[Pair], model: str) -> FitReport
         questions={part: parts.count(part) for part in ("fit", "threshold", "report")},
         held_out=fit.held_out,
         abstained=sum(answer.abstained for answer in given("laser", looked, fit.direct_margin)),
-        ece_interval=metrics.bootstrap(lambda rows: _ece(found, rows), found.n),
+        ece_interval=metrics.bootstrap(
+            lambda rows: metrics.ece(found.confidences[rows], found.right[rows]), found.n
+        ),
         auroc_gain=_gain(found, np.arange(found.n)),
         auroc_gain_interval=metrics.bootstrap(lambda rows: _gain(found, rows), found.n),
         bins=tuple(metrics.reliability(found.confidences, found.right)),
         risk_coverage=risk_coverage(found.confidences, found.right),
         risk_coverage_softmax=risk_coverage(found.softmax, found.right),
     )
-
-
-def _ece(found: Sure, rows: np.ndarray) -> float:
-    bins = metrics.reliability(found.confidences[rows], found.right[rows])
-    return metrics.expected_calibration_error(bins)
 
 
 def _gain(found: Sure, rows: np.ndarray) -> float | None:

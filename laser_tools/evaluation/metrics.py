@@ -143,6 +143,11 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     return sum(bin_.n * abs(bin_.confidence - bin_.accuracy) for bin_ in bins) / n
 
 
+def ece(confidences: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray) -> float:
+    """The expected calibration error of at least one answer, over the bins of `reliability`."""
+    return expected_calibration_error(reliability(confidences, right))
+
+
 def auroc(scores: Sequence[float] | np.ndarray, right: Sequence[bool] | np.ndarray) -> float | None:
     """Chance that a right answer scores above a wrong one, ties half; None with one class only."""
     values, hits = np.asarray(scores, dtype=float), np.asarray(right, dtype=bool)

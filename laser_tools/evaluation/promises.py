@@ -82,25 +82,23 @@ def risk(
 def shifted(outcomes: Sequence[Outcome]) -> Shifted:
     """The calibration of answers under one shift."""
     found = calibration_report(outcomes)
-    given = [o for o in outcomes if not o.result.abstain and o.result.confidence is not None]
-    sures = np.array([o.result.confidence for o in given])
-    right = np.array([o.right for o in given])
-    low, high = metrics.bootstrap(lambda rows: _ece(sures[rows], right[rows]), len(given)) or (
-        None,
-        None,
-    )
+    given = [(o.result.confidence, o.right) for o in outcomes if not o.result.abstain]
+    covered = np.array([(sure, right) for sure, right in given if sure is not None])
+    interval = _interval(covered) if found.ece is not None else None
     return Shifted(
         n=found.n,
         accuracy=float(np.mean([o.score for o in outcomes])),
         ece=found.ece,
-        low=low,
-        high=high,
+        low=interval[0] if interval else None,
+        high=interval[1] if interval else None,
         met=found.ece is not None and found.ece <= MAX_SHIFTED_ECE,
     )
 
 
-def _ece(confidences: np.ndarray, right: np.ndarray) -> float:
-    return metrics.expected_calibration_error(metrics.reliability(confidences, right))
+def _interval(covered: np.ndarray) -> tuple[float, float] | None:
+    """Of the ECE of answers (n, 2), each a confidence and whether it was right."""
+    sure, right = covered.T
+    return metrics.bootstrap(lambda rows: metrics.ece(sure[rows], right[rows] > 0), len(covered))
 
 
 def summary(found: Promises) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from laser_tools.evaluation import promises
+from laser_tools.evaluation.arms import Outcome
 from laser_tools.evaluation.judged import Pair
 from laser_tools.options import LaserOptions
+from tests.evaluation.fakes import said
 from tests.evaluation.test_risk import answers
 
 OPTIONS = LaserOptions(direct_margin=None)
@@ -50,3 +53,25 @@ def test_the_summary_names_levels_and_shifts() -> None:
     text = promises.summary(promises.Promises(risk={"0.02": level}, shift={"haze": shift}))
     assert "| 0.02 | 50.0 | 3.0 | 1 of 2 | yes |" in text
     assert "| haze | 9 | 50.0 | 0.070 [0.020, 0.100] | no |" in text
+
+
+def outcomes(confidences: list[float | None]) -> list[Outcome]:
+    """Every second answer is right."""
+    found = [said("red").model_copy(update={"confidence": sure}) for sure in confidences]
+    return [Outcome("", "", float(i % 2), None, 0.1, each) for i, each in enumerate(found)]
+
+
+def test_a_shift_is_off_by_its_calibration_error() -> None:
+    shift = promises.shifted(outcomes([0.9] * 40))
+    assert shift.ece == pytest.approx(0.4)
+    assert shift.low is not None
+    assert shift.high is not None
+    assert shift.low < 0.4 < shift.high
+    assert not shift.met
+    assert promises.shifted(outcomes([0.5] * 40)).met
+
+
+def test_without_a_calibration_a_shift_has_no_error_and_is_not_met() -> None:
+    shift = promises.shifted(outcomes([None] * 4))
+    assert (shift.ece, shift.low, shift.high, shift.met) == (None, None, None, False)
+    assert shift.accuracy == 0.5
