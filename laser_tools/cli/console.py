@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -15,6 +17,7 @@ from laser_tools.errors import InvalidRequest, MissingExtra
 
 if TYPE_CHECKING:
     from laser_tools.client import WorkerClient
+    from laser_tools.engine.base import Engine
     from laser_tools.options import LaserOptions, PromptOptions
     from laser_tools.schema import MethodName
     from laser_tools.vlm.model import VLM
@@ -175,6 +178,26 @@ def remote(worker: str, *of_a_model_here: object) -> WorkerClient:
     from laser_tools.client import WorkerClient
 
     return WorkerClient.from_env(worker)
+
+
+@contextmanager
+def engine(
+    worker: str | None,
+    model: str,
+    device: str | None,
+    revision: str | None,
+    dtype: str | None,
+    options: list[str] | None,
+) -> Iterator[Engine]:
+    """The worker that was named, or else a model in this process with these options of LASER."""
+    if worker:
+        with remote(worker, device, revision, dtype, options) as client:
+            yield client
+        return
+    from laser_tools.engine.local import LocalEngine
+
+    changed = options_from(options)
+    yield LocalEngine(load_model(model, device, revision, dtype), changed)
 
 
 def options_from(pairs: list[str] | None) -> LaserOptions:

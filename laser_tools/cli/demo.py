@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,15 +41,9 @@ def demo(
     if not worker:
         console.require("Asking a model in this process", "engine")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-    if worker:
-        with console.remote(worker, device, revision, dtype, options) as client:
-            _serve(client, f"worker at {worker}", port)
-        return
-    from laser_tools.engine.local import LocalEngine
-
-    changed = console.options_from(options)
-    vlm = console.load_model(model, device, revision, dtype)
-    _serve(LocalEngine(vlm, changed), f"{vlm.name} on this machine", port)
+    source = f"worker at {worker}" if worker else f"{Path(model).name} on this machine"
+    with console.engine(worker, model, device, revision, dtype, options) as engine:
+        _serve(engine, source, port)
 
 
 def _serve(engine: Engine, source: str, port: int | None) -> None:

@@ -51,14 +51,8 @@ def mcp(
         raise InvalidRequest("--port goes with --http.")
     chosen = DEFAULT_PORT if port is None else port
     serve = _prepared(root, chosen if http else None)
-    if worker:
-        with console.remote(worker, device, revision, dtype, options) as client:
-            serve(client)
-        return
-    from laser_tools.engine.local import LocalEngine
-
-    changed = console.options_from(options)
-    serve(LocalEngine(console.load_model(model, device, revision, dtype), changed))
+    with console.engine(worker, model, device, revision, dtype, options) as engine:
+        serve(engine)
 
 
 def _prepared(root: Path | None, port: int | None) -> Callable[[Engine], None]:
