@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from laser_tools.schema import Frozen
 
@@ -23,6 +23,8 @@ Negative = Literal["pixels", "keys", "auto"]
 
 class AbstainOptions(Frozen):
     """Answers that say that there is none; lists of your own replace these."""
+
+    model_config = ConfigDict(allow_inf_nan=False)  # of every option: NaN passes no comparison
 
     says_not_there: tuple[str, ...] = (
         "nothing", "none", "nobody", "no one", "nowhere", "not there", "not present",
