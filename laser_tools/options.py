@@ -74,7 +74,7 @@ class LookOptions(PromptOptions):
     # layers' maps, each times its VAQ; "max": the largest value of any layer, per visual token;
     # "fitted": the sum by weights fitted to boxed items (`laser-tools calibrate --localiser`); an
     # int: this layer, the fixed-layer baseline (negative from the end)
-    layer: LayerRule | int = "vaq"
+    layer: LayerRule | int = "weighted"
     first_layer: int = Field(default=0, ge=0)  # layers below are not used, but for an int
     aggregate: Aggregate = "mean"  # over the chosen heads
 
@@ -100,12 +100,12 @@ class CropSizeOptions(Frozen):
 class RegionOptions(CropSizeOptions):
     """From a map to evidence and a crop: Con-ViCrop (LASER section 3.3)."""
 
-    k_patch: float = Field(default=0.02, gt=0.0, le=1.0)  # share of N visual tokens, >= 1 patch
+    k_patch: float = Field(default=0.05, gt=0.0, le=1.0)  # share of N visual tokens, >= 1 patch
     box_rule: BoxRule = "component"  # what the crop is centred on, see grounding/regions.py
     max_evidence: int = Field(default=3, ge=1)  # connected places reported, best first
-    max_crops: int = Field(default=1, ge=1, le=4)  # places that get a crop of their own
+    max_crops: int = Field(default=2, ge=1, le=4)  # places that get a crop of their own
     # a further place is cropped if it has this share of the best one's mass, outside its crop
-    further_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    further_share: float = Field(default=0.1, ge=0.0, le=1.0)
 
 
 class ViewOptions(Frozen):
@@ -165,7 +165,14 @@ class LaserOptions(LookOptions, RegionOptions, VerifyOptions, AgainOptions, Crop
     """Options of LASER: localisation, crop, verification, decoding. Unknown fields are an error."""
 
 
-PAPER = LaserOptions(alpha=1.0, negative="pixels", direct_margin=None, again_margin=None)
+PAPER = LaserOptions(
+    layer="vaq",
+    max_crops=1,
+    alpha=1.0,
+    negative="pixels",
+    direct_margin=None,
+    again_margin=None,
+)
 """LASER as its paper has it, where it says: every question verified, the patches painted over."""
 
 # A confidence holds for the options it was fitted with. Which of them it depends on: each option

@@ -34,7 +34,7 @@ OTHER = {
     "no_query": "instruction", "readout": "question", "renormalise": True, "k_head": 1, "layer": 1,
     "first_layer": 1, "aggregate": "max", "k_patch": 0.2, "box_rule": "centre", "crop_ratio": 0.7,
     "min_crop_px": 100, "view": "crop", "negative": "pixels", "mask_fill": "zero", "alpha": 1.0,
-    "beta": 0.1, "direct_margin": None, "verify_margin": 1e9, "max_crops": 2, "further_share": 0.1,
+    "beta": 0.1, "direct_margin": None, "verify_margin": 1e9, "max_crops": 1, "further_share": 0.5,
     "again_margin": 1.0, "again_share": 0.5, "second_opinion": "tell", "max_crop_tokens": 64,
 }  # fmt: skip
 """A value of each option that shapes LASER's answers, other than its default."""

@@ -91,7 +91,7 @@ def test_a_gate_costs_no_pass_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     evidence = []
     for margin, route, passes in ((-1.0, "direct", 1), (None, "verify", 2), (1e9, "verify", 2)):
         widths.clear()
-        options = LaserOptions(direct_margin=margin)
+        options = LaserOptions(direct_margin=margin, max_crops=1)
         (answer,) = LocalEngine(replace(asked.vlm), options).answer(requests()[:1])
         assert answer.route == route
         assert sum(width > 1 for width in widths) == passes

@@ -44,7 +44,7 @@ def test_a_question_longer_than_its_neighbours_whole_prompt(toy: Callable[[], VL
 @TOYS
 def test_the_map_and_the_raw_rows_share_a_grid(toy: Callable[[], VLM]) -> None:
     vlm = toy()
-    for seen in localise(vlm, IMAGES, QUESTIONS, LaserOptions(k_head=None)):
+    for seen in localise(vlm, IMAGES, QUESTIONS, LaserOptions(k_head=None, layer="vaq")):
         assert seen.query.shape == seen.no_query.shape
         a_con = contrastive_attention(seen.query, seen.no_query)
         torch.testing.assert_close(seen.map, a_con[seen.layer_idx].mean(dim=0))
