@@ -138,7 +138,7 @@ RECALLED = replace(
     thin_share=0.5,
 )
 """What pixels alone unlearn: recalled as joint first had it, in scenes of its own, two labels were
-compared no better than by chance after 2,300 steps, and six things were counted worse (.95 -> .78)."""
+compared no better than by chance after 2,300 steps, and six things counted worse (.95 -> .78)."""
 JOINT = Diet(
     mix={
         "existence": 0.04,
