@@ -38,6 +38,16 @@ def check_max_error(request: AnswerRequest, calibration: Calibration | None) -> 
         )
 
 
+def may_change(
+    request: AnswerRequest, calibration: Calibration | None, options: PromptOptions
+) -> bool:
+    """True if `judged` may withhold what was decoded, or give another answer in its place."""
+    if calibration is None:
+        return False
+    ruled = request.abstain_below is not None or request.max_error is not None
+    return ruled or getattr(options, "second_opinion", "none") == "choose"
+
+
 def judged(
     request: AnswerRequest,
     answer: GroundedAnswer,
