@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from laser_tools.engine.base import Engine
 from laser_tools.worker.backends.local import LocalBackend
 from laser_tools.worker.http.app import create_app
 from laser_tools.worker.http.protocol import Protocol
@@ -35,7 +36,7 @@ class Loopback:
 
 
 @contextmanager
-def loopback(engine: ScriptedEngine, **changes: Any) -> Iterator[Loopback]:  # noqa: ANN401
+def loopback(engine: Engine, **changes: Any) -> Iterator[Loopback]:  # noqa: ANN401
     chosen = settings(**changes)
     app = create_app(LocalBackend(chosen, lambda: engine), chosen)
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=Protocol, log_config=None, ws="none"))
@@ -48,7 +49,8 @@ def loopback(engine: ScriptedEngine, **changes: Any) -> Iterator[Loopback]:  # n
         with httpx.Client(base_url=url, headers=key, timeout=PATIENCE_S) as client:
             yield Loopback(url, app.state.worker, client)
     finally:
-        engine.gate.set()
+        if isinstance(engine, ScriptedEngine):
+            engine.gate.set()
         server.should_exit = True
         thread.join()
 
