@@ -51,7 +51,8 @@ def text_of(events: list[Event]) -> str:
     text = ""
     for event in events:
         if isinstance(event, TokenEvent):
-            text = text[: event.start] + event.token
+            assert event.start == len(text)  # nothing is taken back
+            text += event.token
     return text
 
 

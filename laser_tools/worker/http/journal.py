@@ -76,8 +76,8 @@ class Journal:
         record.code = error.code
         body = body_of(error)
         if record.streaming:
-            last = encoded(ERROR_EVENT, body.decode())
-            await send({"type": "http.response.body", "body": last})
+            event = encoded(ERROR_EVENT, body.decode())
+            await send({"type": "http.response.body", "body": event})
         if record.status:  # too late: the caller has the beginning of another response
             return
         headers = {
