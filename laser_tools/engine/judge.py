@@ -41,11 +41,11 @@ def check_max_error(request: AnswerRequest, calibration: Calibration | None) -> 
 def may_change(
     request: AnswerRequest, calibration: Calibration | None, options: PromptOptions
 ) -> bool:
-    """True if `judged` may withhold what was decoded, or give another answer in its place."""
-    if calibration is None:
-        return False
+    """True if what was decoded may be withheld, or another answer given in its place."""
     ruled = request.abstain_below is not None or request.max_error is not None
-    return ruled or getattr(options, "second_opinion", "none") == "choose"
+    chooses = getattr(options, "second_opinion", "none") == "choose"
+    judges = calibration is not None and (ruled or chooses)
+    return judges or options.presence_margin is not None
 
 
 def judged(
@@ -58,11 +58,12 @@ def judged(
 
     `calibration` is one that covers the request.
     """
-    if calibration is not None and getattr(options, "second_opinion", "none") == "choose":
+    choose = getattr(options, "second_opinion", "none") == "choose" and answer.abstain is None
+    if calibration is not None and choose:
         answer = surer(answer, calibration, options)
     if not answer.answer:
         return _withheld(answer, NOT_SURE)
-    if reason := abstention(answer.answer, options):
+    if reason := answer.abstain or abstention(answer.answer, options):
         confidence = None if calibration is None else 0.0  # it names nothing that could be right
         return answer.model_copy(update={"abstain": reason, "confidence": confidence})
     if calibration is None:

@@ -19,11 +19,18 @@ from laser_tools.methods.pipeline import (
     Done,
     decoded,
     from_view,
+    said,
     sure,
 )
 from laser_tools.methods.views import positive_view
-from laser_tools.options import AgainOptions, LaserOptions, LookOptions, RegionOptions
-from laser_tools.schema import ZoomRequest, ZoomResult
+from laser_tools.options import (
+    AbstainOptions,
+    AgainOptions,
+    LaserOptions,
+    LookOptions,
+    RegionOptions,
+)
+from laser_tools.schema import Said, ZoomRequest, ZoomResult
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.telling import ALWAYS, NEVER
@@ -53,10 +60,13 @@ def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]
     clear_from = [_clear_from(regions[i], margin, batch.options) for i in indices]
     done = _two_streams(batch, indices, regions, clear_from)
     pairs = zip(indices, clear_from, strict=True)
-    doubtful = [i for i, least in pairs if _first(done[i]) < least]
+    doubtful = [i for i, least in pairs if _first(said(done[i].decoded)) < least]
     closer = _inside_crops(batch, doubtful, regions) if doubtful else {}
-    better = {i: found for i, found in closer.items() if _better(found, done[i], batch.options)}
-    return done | better
+    return done | {
+        i: found
+        for i, found in closer.items()
+        if overrules(said(found.decoded), said(done[i].decoded), batch.options)
+    }
 
 
 def _two_streams(
@@ -85,17 +95,16 @@ def _clear_from(region: Region, margin: float | None, options: AgainOptions) -> 
     return margin
 
 
-def _better(closer: Answered, before: Answered, options: LaserOptions) -> bool:
-    """The surer one is; but a closer look sees less: that it finds nothing overrules no answer."""
-    if abstention(closer.decoded.text, options) and not abstention(before.decoded.text, options):
+def overrules(closer: Said, before: Said, options: AbstainOptions) -> bool:
+    """The surer one does; but one that finds nothing overrules no answer: it saw less."""
+    if abstention(closer.answer, options) and not abstention(before.answer, options):
         return False
     return _first(closer) > _first(before)
 
 
-def _first(answered: Answered) -> float:
+def _first(answer: Said) -> float:
     """The margin of the first token that was decided, in logits."""
-    margins = answered.decoded.margins
-    return margins[0].margin if margins else math.inf
+    return answer.margins[0].margin if answer.margins else math.inf
 
 
 def _inside_crops(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:

@@ -80,7 +80,12 @@ DOUBTED = LaserOptions(direct_margin=None, again_margin=NO_LIMIT, again_share=0.
 
 @pytest.mark.parametrize(
     ("options", "fields"),
-    [(DOUBTED, {}), (LaserOptions(), {"abstain_below": 0.0}), (LaserOptions(), {"max_error": 0.5})],
+    [
+        (DOUBTED, {}),
+        (LaserOptions(), {"abstain_below": 0.0}),
+        (LaserOptions(), {"max_error": 0.5}),
+        (LaserOptions(presence_margin=0.0), {"method": "plain"}),
+    ],
 )
 def test_an_answer_that_may_change_comes_in_no_tokens(
     vlm: VLM, options: LaserOptions, fields: dict[str, object]
