@@ -13,7 +13,6 @@ from laser_tools.methods.base import Method, query_prompts
 from laser_tools.methods.localise import AttentionMaps, contrastive
 from laser_tools.methods.masking import read_both
 from laser_tools.methods.pipeline import (
-    Answered,
     Batch,
     CropMethod,
     Done,
