@@ -80,7 +80,7 @@ class SessionIO(AsyncIO):
 
         def listen(event: Event) -> None:
             nonlocal done
-            if isinstance(event, StageEvent):
+            if isinstance(event, StageEvent) and not loop.is_closed():
                 done = (done + STAGES.index("done")) / 2
                 report = self.client.report_progress(done, len(STAGES) - 1, event.stage)
                 asyncio.run_coroutine_threadsafe(report, loop)
