@@ -18,6 +18,7 @@ from pydantic import (
 
 from laser_tools.images.box import Box as Box
 from laser_tools.images.upright import UprightImage
+from laser_tools.progress import Listener
 
 MAX_QUESTION_CHARS = 2000
 MAX_QUESTION_TOKENS = 2000  # a token a character: English has four characters to a token
@@ -161,11 +162,13 @@ class Ask(AbstainRule, Frozen):
 class AnswerRequest(Ask):
     """A question about one image. What is prefilled for it is reused under its `cache_salt` only.
 
-    The salt never travels: a worker gives each of its keys another one.
+    The `listener` hears of its progress. Neither travels: a worker gives each of its keys another
+    salt, and sends events.
     """
 
     image: Picture = Field(exclude=True, repr=False)
     cache_salt: str = Field(default="", exclude=True, repr=False)
+    listener: Listener | None = Field(default=None, exclude=True, repr=False)
 
 
 class Look(Frozen):

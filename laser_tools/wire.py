@@ -2,22 +2,27 @@
 
 PUT  /v1/images/{sha256}             an image file's bytes -> ImageInfo (201, or 200 if it is there)
 GET  /v1/images/{sha256}             its upright pixels as PNG; ?crop=x0,y0,x1,y1 cuts a box out
-POST /v1/answer                      AnswerBody -> GroundedAnswer
+POST /v1/answer                      AnswerBody -> GroundedAnswer, or a stream of events
 POST /v1/zoom                        ZoomBody -> ZoomResult
 GET  /livez, /readyz
 GET  /metrics                        with a key of its own
 
 The deadline header holds for all of /v1. Any refusal is an `ErrorBody`; 429 and 503 carry
 `Retry-After` in whole seconds.
+
+A stream of Server-Sent Events is for who accepts `text/event-stream`. The last event has the name
+"answer" and the same JSON as the response without a stream, or "error" and an `ErrorBody`.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from laser_tools.progress import Event, StageEvent, TokenEvent
 from laser_tools.schema import Ask, Frozen, Look
 
 IMAGES_PATH = "/v1/images"
@@ -25,6 +30,10 @@ ANSWER_PATH = "/v1/answer"
 ZOOM_PATH = "/v1/zoom"
 DEADLINE_HEADER = "X-Deadline-S"  # seconds that the caller still waits, above 0
 REQUEST_ID_HEADER = "X-Request-Id"  # the caller's, or a new one; always in the response
+
+EVENT_STREAM = "text/event-stream"
+ANSWER_EVENT, ERROR_EVENT = "answer", "error"  # the last one of a stream
+PROGRESS_EVENTS: Mapping[str, type[Event]] = {"stage": StageEvent, "token": TokenEvent}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """The hash of an image file's bytes, by which both sides name it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import laser_tools
 
 ROOT = Path(laser_tools.__file__).parent
-HALL = {"__init__", "errors", "options", "schema", "settings", "stop", "wire"}
+HALL = {"__init__", "errors", "options", "progress", "schema", "settings", "stop", "wire"}
 MIN_SENTENCES = 3
 
 

@@ -12,15 +12,18 @@ import httpx
 from httpx_retries import RetryTransport
 
 from laser_tools.client.deadline_transport import BoundedRetry, Deadline, DeadlineTransport
+from laser_tools.client.event_stream import read_whole
 from laser_tools.client.image_files import ImageFile, ImageFiles
 from laser_tools.client.plausible import check_plausible
 from laser_tools.client.refusals import refusal_of, result_of, worker_name
-from laser_tools.engine.base import Request, Result
+from laser_tools.engine.base import Request, Result, listener_of
 from laser_tools.errors import DeadlineExceeded, LaserError, ModelUnavailable, UnknownImage
 from laser_tools.images.upright import UprightImage
+from laser_tools.progress import Listener
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.wire import (
     ANSWER_PATH,
+    EVENT_STREAM,
     IMAGES_PATH,
     REQUEST_ID_HEADER,
     ZOOM_PATH,
@@ -101,10 +104,13 @@ class WorkerCalls:
         """Ask by the file's hash; if the worker does not know it, upload it and ask once more."""
         endpoint, file = ENDPOINTS[type(request)], await self._file(request.image)
         content = endpoint.body(image=file.sha256, **request.model_dump()).model_dump_json()
+        listener = listener_of(request)
         for _ in range(2):
             await self._upload_once(file, call)
             try:
-                response = await self._send("POST", endpoint.path, content.encode(), call)
+                response = await self._send(
+                    "POST", endpoint.path, content.encode(), call, listener=listener
+                )
                 result = result_of(response, endpoint.result)
                 check_plausible(result, request, file.size, worker_name(self._url))
                 return result
@@ -138,16 +144,19 @@ class WorkerCalls:
         content: bytes,
         call: Call,
         content_type: str = "application/json",
+        listener: Listener | None = None,
     ) -> httpx.Response:
+        accept = "*/*" if listener is None else EVENT_STREAM
         request = self.http.build_request(
             method,
             self._url.copy_with(path=self._url.path.rstrip("/") + path),
             content=content,
-            headers={**call.headers, "Content-Type": content_type},
+            headers={**call.headers, "Content-Type": content_type, "Accept": accept},
             extensions={"retry": BoundedRetry(call.deadline)},
         )
         try:
-            response = await self.http.send(request)
+            response = await self.http.send(request, stream=True)
+            response = await read_whole(response, listener)
         except httpx.HTTPError as error:
             raise _broken(error, self._url, call.deadline) from None
         if refusal := refusal_of(response):

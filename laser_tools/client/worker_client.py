@@ -59,6 +59,9 @@ class WorkerClient(Engine):
 
     After `os.fork()` the child opens connections of its own, unless it was given a `transport`.
 
+    A request with a `listener` is answered by a stream of events. The listener is called in the
+    client's own thread, on which all its calls wait: it must only take notes.
+
     A call gives up after `deadline_s` (default: `timeout_s`), uploads and retries included. Its
     requests run at the same time; the first error ends it and cancels the others.
 

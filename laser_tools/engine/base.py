@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Literal, cast
 
+from laser_tools.progress import Listener
 from laser_tools.schema import (
     AnswerRequest,
     GroundedAnswer,
@@ -32,6 +33,11 @@ def kind_of(request: Request) -> Kind:
 def asked_of(request: Request) -> str:
     """The words of a request."""
     return request.question if isinstance(request, AnswerRequest) else request.what
+
+
+def listener_of(request: Request) -> Listener | None:
+    """Who hears of the request's progress, if anybody does; of a search nobody does."""
+    return request.listener if isinstance(request, AnswerRequest) else None
 
 
 class Engine(ABC):

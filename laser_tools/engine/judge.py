@@ -38,6 +38,16 @@ def check_max_error(request: AnswerRequest, calibration: Calibration | None) -> 
         )
 
 
+def may_change(
+    request: AnswerRequest, calibration: Calibration | None, options: PromptOptions
+) -> bool:
+    """True if what was decoded may be withheld, or another answer given in its place."""
+    ruled = request.abstain_below is not None or request.max_error is not None
+    chooses = getattr(options, "second_opinion", "none") == "choose"
+    judges = calibration is not None and (ruled or chooses)
+    return judges or options.presence_margin is not None
+
+
 def judged(
     request: AnswerRequest,
     answer: GroundedAnswer,

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from laser_tools.doctor.checks import refuse_unfit
-from laser_tools.engine.base import Engine, Kind, Request, Result, asked_of, kind_of
-from laser_tools.engine.judge import check_max_error, covering, judged
+from laser_tools.engine.base import Engine, Kind, Request, Result, asked_of, kind_of, listener_of
+from laser_tools.engine.judge import check_max_error, covering, judged, may_change
 from laser_tools.errors import InvalidRequest, TooLarge
 from laser_tools.grounding.confidence import Calibration
 from laser_tools.methods import METHODS, laser
 from laser_tools.methods.presence import present_only
 from laser_tools.options import LaserOptions, PromptOptions
+from laser_tools.progress import stages_alone
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.budget import budget_of
@@ -26,7 +27,7 @@ from laser_tools.vlm.load import load_vlm
 from laser_tools.vlm.memory_errors import is_out_of_memory
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import check_question
-from laser_tools.vlm.stages import Clock, Observer
+from laser_tools.vlm.stages import Clock, Observer, Overheard
 
 Serve = Callable[[ModelCall, Sequence[Any], Any], Sequence[Result]]
 """(call, requests of one kind, options) -> one result per request."""
@@ -115,16 +116,26 @@ class LocalEngine(Engine):
         def run(batch: Sequence[Request]) -> list[Result]:
             with self.vlm.lock:
                 images = [request.image for request in batch]
-                observer = self.observe(len(batch))
+                listeners = [listener_of(request) for request in batch]
+                observer = Overheard(self.observe(len(batch)), listeners)
                 call = ModelCall(self.vlm, images, should_stop, observer, budget_of(options))
                 results = serve(call, batch, options)
                 return _measured(results, call)
 
         check_process(self.vlm.device)
-        requests = [_salted(request) for request in requests]
+        requests = [_salted(self._heard(request)) for request in requests]
         starts = range(0, len(requests), self.batch_size)
         batches = [requests[start : start + self.batch_size] for start in starts]
         return [result for batch in batches for result in self._within_memory(run, batch)]
+
+    def _heard(self, request: Request) -> Request:
+        """The request; its listener hears nothing of an answer that may still change."""
+        if not isinstance(request, AnswerRequest) or request.listener is None:
+            return request
+        options = self._options(kind_of(request))
+        if not may_change(request, self._calibration(request), options):
+            return request
+        return request.model_copy(update={"listener": stages_alone(request.listener)})
 
     def _options(self, kind: Kind) -> PromptOptions:
         """The engine's options if they fit the method, else its defaults with their instruction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import logging
 import secrets
@@ -46,8 +47,9 @@ from laser_tools.mcp_server.contents import (
 )
 from laser_tools.mcp_server.folder import ImageFolder
 from laser_tools.mcp_server.tools import SessionTool, session_tools
+from laser_tools.progress import Event, Listener, StageEvent
 from laser_tools.tools.conversation import Conversation
-from laser_tools.tools.io import AsyncIO, Progress
+from laser_tools.tools.io import AsyncIO, Progress, ToolName
 from laser_tools.tools.refusals import explain, explain_invalid_arguments
 
 INSTRUCTIONS = (
@@ -71,6 +73,19 @@ class SessionIO(AsyncIO):
     async def tell(self, progress: Progress) -> None:
         done = STAGES.index(progress.stage)
         await self.client.report_progress(done, len(STAGES) - 1, progress.stage)
+
+    def listener(self, tool: ToolName, image: str) -> Listener:
+        """A teller of the model's stages; there may be any number, so each goes half of the way."""
+        loop, done = asyncio.get_running_loop(), float(STAGES.index("model"))
+
+        def listen(event: Event) -> None:
+            nonlocal done
+            if isinstance(event, StageEvent) and not loop.is_closed():
+                done = (done + STAGES.index("done")) / 2
+                report = self.client.report_progress(done, len(STAGES) - 1, event.stage)
+                asyncio.run_coroutine_threadsafe(report, loop)
+
+        return listen
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from laser_tools.vlm.choices import choice_trie
 from laser_tools.vlm.decode import Decoded, Limits, decode
 from laser_tools.vlm.prompts import Prompt, tail_text
 from laser_tools.vlm.reading.base import Read
+from laser_tools.vlm.telling import ALWAYS, NEVER, Teller
 
 
 class Answerer(Protocol):
@@ -47,11 +48,29 @@ def query_prompts(
 
 
 def decode_requests(
-    call: ModelCall, read: Read, requests: Sequence[AnswerRequest], fusion: VATFusion | None = None
+    call: ModelCall,
+    read: Read,
+    requests: Sequence[AnswerRequest],
+    fusion: VATFusion | None = None,
+    final_from: Sequence[float] = (),
 ) -> list[Decoded]:
-    """Decode each request; with `fusion`, `read` is [positive, negative], twice as long."""
+    """Decode each request; with `fusion`, `read` is [positive, negative], twice as long.
+
+    `final_from` is, per request, the margin of its first decided token from which this will be its
+    answer, and its listener hears it; without it, all answers are final.
+    """
+    tellers = _tellers(requests, final_from or [ALWAYS] * len(requests))
     with call.stage("decode"):
-        return decode(call.vlm, read, limits_of(call, read, requests), fusion, call.check)
+        return decode(call.vlm, read, limits_of(call, read, requests), fusion, call.check, tellers)
+
+
+def _tellers(requests: Sequence[AnswerRequest], final_from: Sequence[float]) -> dict[int, Teller]:
+    pairs = enumerate(zip(requests, final_from, strict=True))
+    return {
+        row: Teller(request.listener, least)
+        for row, (request, least) in pairs
+        if request.listener is not None and least < NEVER
+    }
 
 
 def limits_of(call: ModelCall, read: Read, requests: Sequence[AnswerRequest]) -> list[Limits]:

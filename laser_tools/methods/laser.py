@@ -13,7 +13,6 @@ from laser_tools.methods.base import Method, query_prompts
 from laser_tools.methods.localise import AttentionMaps, contrastive
 from laser_tools.methods.masking import read_both
 from laser_tools.methods.pipeline import (
-    Answered,
     Batch,
     CropMethod,
     Done,
@@ -33,6 +32,7 @@ from laser_tools.options import (
 from laser_tools.schema import Said, ZoomRequest, ZoomResult
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
+from laser_tools.vlm.telling import ALWAYS, NEVER
 
 
 def con_vicrop(
@@ -47,7 +47,7 @@ def clear_crop(batch: Batch, indices: Sequence[int], regions: Mapping[int, Regio
     least = batch.options.verify_margin
     if least is None:
         return {}
-    return sure(from_view(positive_view)(batch, indices, regions), least)
+    return sure(from_view(positive_view, least)(batch, indices, regions), least)
 
 
 def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
@@ -55,9 +55,11 @@ def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]
 
     What is still in doubt then is looked for again inside its crop; the surer answer stays.
     """
-    done = _two_streams(batch, indices, regions)
     margin = again_margin(batch.call.vlm, batch.options)
-    doubtful = [i for i in indices if _in_doubt(done[i], regions[i], margin, batch.options)]
+    clear_from = [_clear_from(regions[i], margin, batch.options) for i in indices]
+    done = _two_streams(batch, indices, regions, clear_from)
+    pairs = zip(indices, clear_from, strict=True)
+    doubtful = [i for i, least in pairs if _first(said(done[i].decoded)) < least]
     closer = _inside_crops(batch, doubtful, regions) if doubtful else {}
     return done | {
         i: found
@@ -66,11 +68,16 @@ def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]
     }
 
 
-def _two_streams(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
+def _two_streams(
+    batch: Batch,
+    indices: Sequence[int],
+    regions: Mapping[int, Region],
+    final_from: Sequence[float],
+) -> Done:
     part, places = batch.call.of(indices), [regions[i] for i in indices]
     found = read_both(part, batch.chosen(indices), places, batch.options)
     fusion = VATFusion(batch.options.alpha, batch.options.beta)
-    return decoded(part, batch, indices, found, "verify", fusion)
+    return decoded(part, batch, indices, found, "verify", fusion, final_from)
 
 
 def again_margin(vlm: VLM, options: AgainOptions) -> float | None:
@@ -80,13 +87,11 @@ def again_margin(vlm: VLM, options: AgainOptions) -> float | None:
     return vlm.calibration.again_margin if vlm.calibration else None
 
 
-def _in_doubt(
-    answered: Answered, region: Region, margin: float | None, options: AgainOptions
-) -> bool:
-    """True where the answer is not clear and there is one place that has enough of the map."""
+def _clear_from(region: Region, margin: float | None, options: AgainOptions) -> float:
+    """The margin below which there is doubt; none is where no place has enough of the map."""
     if margin is None or region.evidence[0].score < options.again_share:
-        return False
-    return _first(said(answered.decoded)) < margin
+        return ALWAYS
+    return margin
 
 
 def overrules(closer: Said, before: Said, options: AbstainOptions) -> bool:
@@ -118,7 +123,7 @@ def _inside_crops(batch: Batch, indices: Sequence[int], regions: Mapping[int, Re
         for i, maps in zip(indices, looked.maps, strict=True)
         if (region := con_vicrop(maps, requests[i].image.size, batch.options)) is not None
     }
-    done = _two_streams(inner, list(found), found) if found else {}
+    done = _two_streams(inner, list(found), found, [NEVER] * len(found)) if found else {}
     return {
         i: replace(answered, region=found[i].moved(corners[i].x0, corners[i].y0))
         for i, answered in done.items()

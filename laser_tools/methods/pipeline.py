@@ -26,6 +26,7 @@ from laser_tools.vlm.decode import Decoded, first_margins
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.reading import read, reader_of
 from laser_tools.vlm.reading.base import Read
+from laser_tools.vlm.telling import ALWAYS, NEVER
 
 RegionRule = Callable[[Any, tuple[int, int], Any], Region | None]
 """(maps as the method's localiser makes them, size of the image (width, height) in pixels, options)
@@ -172,7 +173,7 @@ def easy(batch: Batch, asked: Sequence[int], found: Read) -> Done:
     rows = [row for row, margin in enumerate(margins) if margin >= least]
     if not rows:
         return {}
-    return sure(_going_on(batch, asked, found, rows), least)
+    return sure(_going_on(batch, asked, found, rows, least), least)
 
 
 def second_opinions(batch: Batch, asked: Sequence[int], clear: Done, found: Read) -> Done:
@@ -180,15 +181,22 @@ def second_opinions(batch: Batch, asked: Sequence[int], clear: Done, found: Read
     rows = [row for row, i in enumerate(asked) if i not in clear]
     if not rows or batch.options.second_opinion == "none":
         return {}
-    return _going_on(batch, asked, found, rows)
+    return _going_on(batch, asked, found, rows, NEVER)
 
 
-def _going_on(batch: Batch, asked: Sequence[int], found: Read, rows: Sequence[int]) -> Done:
+def _going_on(
+    batch: Batch,
+    asked: Sequence[int],
+    found: Read,
+    rows: Sequence[int],
+    final_from: float = ALWAYS,
+) -> Done:
     """Plain answers of some `rows` of the pass that looked."""
     chosen = [asked[row] for row in rows]
     part = batch.call.of(chosen)
     going_on = reader_of(part.vlm).chosen(part, found, rows)
-    return decoded(part, batch, chosen, going_on, "direct")
+    least = [final_from] * len(chosen)
+    return decoded(part, batch, chosen, going_on, "direct", final_from=least)
 
 
 def said(decoded: Decoded) -> Said:
@@ -206,13 +214,14 @@ def whole(batch: Batch, indices: Sequence[int]) -> Done:
     return decoded(part, batch, indices, found, "direct")
 
 
-def from_view(view: ViewRule) -> CropRoute:
+def from_view(view: ViewRule, final_from: float = ALWAYS) -> CropRoute:
     """The route that answers all from what `view` shows of their regions."""
 
     def zoomed(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
         part, places = batch.call.of(indices), [regions[i] for i in indices]
         prompts = view_prompts(part, batch.chosen(indices), places, batch.options, view)
-        return decoded(part, batch, indices, read(part, prompts), "zoom")
+        least = [final_from] * len(indices)
+        return decoded(part, batch, indices, read(part, prompts), "zoom", final_from=least)
 
     return zoomed
 
@@ -239,9 +248,10 @@ def decoded(
     found: Read,
     route: Route,
     fusion: VATFusion | None = None,
+    final_from: Sequence[float] = (),
 ) -> Done:
-    """The requests' answers from what was read of them; with `fusion`, from two streams."""
-    answers = decode_requests(part, found, batch.chosen(indices), fusion)
+    """The requests' answers from what was read of them; see `decode_requests`."""
+    answers = decode_requests(part, found, batch.chosen(indices), fusion, final_from)
     return {i: Answered(answer, route) for i, answer in zip(indices, answers, strict=True)}
 
 

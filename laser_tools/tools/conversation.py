@@ -70,6 +70,7 @@ class Conversation:
             choices=tuple(choices) or None,
             abstain_below=self.rule.abstain_below,
             max_error=self.rule.max_error,
+            listener=self.io.listener("grounded_vqa", view.place.handle),
         )
         await self._tell("grounded_vqa", "model", view)
         answer = await self.io.answer(request)

@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 
 from laser_tools.engine.base import Engine
+from laser_tools.progress import Listener
 from laser_tools.schema import AnswerRequest, GroundedAnswer, ZoomRequest, ZoomResult
+from laser_tools.tools.graph_stream import graph_listener, stream_writer
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -44,6 +46,10 @@ class ToolIO(Protocol):
         """Tell whoever listens to this call how far it is."""
         ...
 
+    def listener(self, tool: ToolName, image: str) -> Listener | None:
+        """Who hears of the model's stages and of the answer's tokens, if anybody does."""
+        ...
+
 
 @dataclass(frozen=True)
 class SyncIO:
@@ -62,6 +68,10 @@ class SyncIO:
 
     async def tell(self, progress: Progress) -> None:
         dispatch_custom_event(PROGRESS_EVENT, asdict(progress))
+        _write(progress)
+
+    def listener(self, tool: ToolName, image: str) -> Listener | None:
+        return graph_listener(tool=tool, image=image)
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,15 @@ class AsyncIO:
 
     async def tell(self, progress: Progress) -> None:
         await adispatch_custom_event(PROGRESS_EVENT, asdict(progress))
+        _write(progress)
+
+    def listener(self, tool: ToolName, image: str) -> Listener | None:
+        return graph_listener(tool=tool, image=image)
+
+
+def _write(progress: Progress) -> None:
+    if write := stream_writer():
+        write(asdict(progress))
 
 
 def run_sync(body: Coroutine[Any, Any, T]) -> T:

@@ -9,6 +9,7 @@ from typing import Self
 
 from laser_tools.errors import Cancelled
 from laser_tools.images.upright import UprightImage
+from laser_tools.progress import StageName
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.budget import NO_LIMIT, Budget, fitting_size
 from laser_tools.vlm.model import VLM
@@ -59,7 +60,7 @@ class ModelCall:
         return part
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: StageName) -> Iterator[None]:
         """Around one of `STAGES`; every pass is made in one."""
         with counted(self.vlm.model) as made, self.observer.stage(name, self._items):
             yield

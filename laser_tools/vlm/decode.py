@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from laser_tools.vlm.choices import Trie
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import pad_id, stop_ids
 from laser_tools.vlm.reading.base import Read
+from laser_tools.vlm.telling import Teller
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,20 @@ def decode(
     limits: Sequence[Limits],
     fusion: VATFusion | None = None,
     check: Callable[[], None] = lambda: None,
+    tellers: Mapping[int, Teller] | None = None,
 ) -> list[Decoded]:
     """One answer per entry of `limits`; `check` is called at every token, and may raise.
+
+    `tellers`, by the index of an answer, are told its text as it grows.
 
     With `fusion` the batch is [positive rows, negative rows], twice as long as `limits`: the token
     that the fused scores choose is given to both halves, so the streams advance together (eq. 11).
     """
-    answers = _Answers(limits, stop_ids(vlm), fusion, check)
+    answers = _Answers(vlm, limits, fusion, check, tellers)
     go_on = _go_on if read.past else _generate
     with torch.inference_mode():
         go_on(vlm, read, answers, max(limit.n_tokens for limit in limits))
-    return answers.decoded(vlm.processor.tokenizer)
+    return answers.decoded()
 
 
 def first_margins(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[float]:
@@ -69,7 +73,7 @@ def first_margins(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[float]
 
     For the first `len(limits)` rows of a batch that was read to its end.
     """
-    answers = _Answers(limits, stop_ids(vlm))
+    answers = _Answers(vlm, limits)
     answers.advance(read.next_logits[: len(limits)])
     margin: list[float] = answers.steps[0].margin.tolist()
     return margin
@@ -137,15 +141,19 @@ class _Answers:
 
     def __init__(
         self,
+        vlm: VLM,
         limits: Sequence[Limits],
-        stop: list[int],
         fusion: VATFusion | None = None,
         check: Callable[[], None] = lambda: None,
+        tellers: Mapping[int, Teller] | None = None,
     ) -> None:
         self.steps: list[Margins] = []
         self._tokens: list[list[int]] = [[] for _ in limits]
         self._decided: list[list[bool]] = [[] for _ in limits]  # by step: not forced by a choice
-        self._limits, self._stop, self._fusion, self._check = limits, stop, fusion, check
+        self._limits, self._fusion, self._check = limits, fusion, check
+        self._tokenizer: PreTrainedTokenizerBase = vlm.processor.tokenizer
+        self._stop = stop_ids(vlm)
+        self._tellers = tellers or {}
 
     def advance(self, logits: Tensor) -> Tensor:
         """The next token of each row of `logits` (B, V); with two streams, the same for both."""
@@ -162,6 +170,7 @@ class _Answers:
         self.steps.append(step)
         for so_far, token in zip(self._tokens, step.chosen.tolist(), strict=True):
             so_far.append(token)
+        self._tell(step)
         return step.chosen if self._fusion is None else step.chosen.repeat(2)
 
     @property
@@ -169,21 +178,30 @@ class _Answers:
         """True once nothing is left to decide: all answers have stopped, or can only stop."""
         return all(self._next(row) == self._stop[:1] for row in range(len(self._limits)))
 
-    def decoded(self, tokenizer: PreTrainedTokenizerBase) -> list[Decoded]:
+    def decoded(self) -> list[Decoded]:
         """The answers as text; their margins leave the device here."""
-        columns = zip(*(_token_margins(tokenizer, step) for step in self.steps), strict=True)
-        return [self._one(tokenizer, row, column) for row, column in enumerate(columns)]
+        columns = zip(*(_token_margins(self._tokenizer, step) for step in self.steps), strict=True)
+        return [self._one(row, column) for row, column in enumerate(columns)]
 
-    def _one(
-        self, tokenizer: PreTrainedTokenizerBase, row: int, steps: Sequence[TokenMargin]
-    ) -> Decoded:
+    def _one(self, row: int, steps: Sequence[TokenMargin]) -> Decoded:
         trie, tokens = self._limits[row].trie, _until_stop(self._tokens[row], self._stop)
-        text: str = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        text = self._text(tokens)
         if trie is not None:
             text = trie.choice(tokens) or text
         n_steps = max(len(tokens), 1) if trie is None else len(tokens) + 1
         pairs = list(zip(steps, self._decided[row], strict=True))[:n_steps]
         return Decoded(text, tuple(step for step, decided in pairs if decided))
+
+    def _text(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return text
+
+    def _tell(self, step: Margins) -> None:
+        """Tell the answers so far to those who listen."""
+        for row, teller in self._tellers.items():
+            if teller.awaits_margin and self._decided[row][-1]:
+                teller.decide(float(step.margin[row]))
+            teller.tell(self._text(_until_stop(self._tokens[row], self._stop)))
 
     def _allowed(self, scores: Tensor) -> Tensor:
         """True (B, V) for the tokens that each answer may go on with."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, get_args
 
-STAGES = ("encode", "attend", "crop", "decode")
+from laser_tools.progress import Listener, StageEvent, StageName
+
+STAGES: tuple[StageName, ...] = get_args(StageName)
 
 
 class Observer(Protocol):
     """Listens to the stages of a batch."""
 
-    def stage(self, name: str, items: Sequence[int]) -> AbstractContextManager[None]:
+    def stage(self, name: StageName, items: Sequence[int]) -> AbstractContextManager[None]:
         """A context around a stage in which the requests `items` (indices) take part."""
         ...
 
@@ -28,7 +30,7 @@ class Unobserved:
     def __init__(self, n: int) -> None:
         self._n = n
 
-    def stage(self, name: str, items: Sequence[int]) -> AbstractContextManager[None]:
+    def stage(self, name: StageName, items: Sequence[int]) -> AbstractContextManager[None]:
         return nullcontext()
 
     def timings_s(self) -> list[dict[str, float]]:
@@ -48,7 +50,7 @@ class Clock:
         """
         self._wait = wait
         self._started = perf_counter()
-        self._seconds = [dict.fromkeys(STAGES, 0.0) for _ in range(n)]
+        self._seconds: list[dict[str, float]] = [dict.fromkeys(STAGES, 0.0) for _ in range(n)]
 
     def timings_s(self) -> list[dict[str, float]]:
         """Seconds by stage for each request; time outside all stages is shared equally."""
@@ -58,7 +60,7 @@ class Clock:
         return [{**stages, "total": sum(stages.values()) + rest} for stages in self._seconds]
 
     @contextmanager
-    def stage(self, name: str, items: Sequence[int]) -> Iterator[None]:
+    def stage(self, name: StageName, items: Sequence[int]) -> Iterator[None]:
         self._wait()
         started = perf_counter()
         try:
@@ -68,3 +70,27 @@ class Clock:
             share = (perf_counter() - started) / max(len(items), 1)
             for item in items:
                 self._seconds[item][name] += share
+
+
+class Overheard:
+    """An `Observer` whose stages the listeners of the requests hear of, as well as another one."""
+
+    def __init__(self, observer: Observer, listeners: Sequence[Listener | None]) -> None:
+        self._observer = observer
+        self._listeners = listeners
+        self._last: list[StageName | None] = [None] * len(listeners)
+
+    def timings_s(self) -> list[dict[str, float]]:
+        return self._observer.timings_s()
+
+    def stage(self, name: StageName, items: Sequence[int]) -> AbstractContextManager[None]:
+        for item in items:
+            self._tell(item, name)
+        return self._observer.stage(name, items)
+
+    def _tell(self, item: int, name: StageName) -> None:
+        """Tell of a stage, but not twice in a row."""
+        listener, last = self._listeners[item], self._last[item]
+        self._last[item] = name
+        if listener is not None and name != last:
+            listener(StageEvent(stage=name))

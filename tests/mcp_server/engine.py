@@ -14,7 +14,8 @@ from laser_tools.errors import Cancelled
 from laser_tools.images.store import ImageStore
 from laser_tools.mcp_server.folder import ImageFolder
 from laser_tools.mcp_server.server import build
-from laser_tools.schema import AnswerRequest
+from laser_tools.progress import StageEvent, TokenEvent
+from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never
 from tests.tools.fakes import ColourEngine
 
@@ -36,6 +37,13 @@ class WaitingEngine(ColourEngine):
                     raise Cancelled
                 time.sleep(0.005)
             return super().serve(requests, should_stop)
+
+    def answered_with(self, request: AnswerRequest) -> GroundedAnswer:
+        if request.listener is not None:
+            request.listener(StageEvent(stage="attend"))
+            request.listener(TokenEvent(token="red", start=0))
+            request.listener(StageEvent(stage="decode"))
+        return super().answered_with(request)
 
 
 def server(root: Path | None) -> Server[str]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from langchain.agents import create_agent
 
 from laser_tools.client import WorkerClient
@@ -29,13 +26,12 @@ from laser_tools.tools import LaserToolkit
 from laser_tools.tools.io import AsyncIO, SyncIO, run_sync
 from laser_tools.tools.planner import ScriptedPlanner
 from laser_tools.vlm.call import ModelCall
-from laser_tools.worker.backends.local import LocalBackend
-from laser_tools.worker.http.app import create_app
 from tests.gated import GatedEngine, ask
 from tests.tools.fakes import ColourEngine, scene
 from tests.tools.test_tools import tool_named
 from tests.toys import toy_llava
-from tests.worker.harness import ALICE, ScriptedEngine, settings
+from tests.worker.harness import ALICE, ScriptedEngine
+from tests.worker.loopback import loopback
 
 CALLS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("grounded_vqa", {"image": "img_1", "question": "slow"}),
@@ -132,36 +128,12 @@ async def test_a_local_engine_stops(watched: Watched, monkeypatch: pytest.Monkey
     assert (await engine.aanswer(ask("next")))[0].answer == "next"
 
 
-@contextmanager
-def worker(engine: ScriptedEngine) -> Iterator[str]:
-    """A real server on loopback; its URL."""
-    chosen = settings()
-    app = create_app(LocalBackend(chosen, lambda: engine), chosen)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: server.started and app.state.worker.health.ready)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        engine.gate.set()
-        server.should_exit = True
-        thread.join()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.002)
-
-
 @pytest.mark.enable_socket
 @pytest.mark.allow_hosts(["127.0.0.1"])
 @pytest.mark.parametrize(("tool", "args"), CALLS)
 async def test_at_a_worker(tool: str, args: dict[str, Any]) -> None:
     engine = ScriptedEngine()
-    with worker(engine) as url, WorkerClient(url, ALICE) as client:
+    with loopback(engine) as worker, WorkerClient(worker.url, ALICE) as client:
         toolkit = LaserToolkit(engine=client)
         toolkit.add_image(scene())
         await cancelled(tool_named(toolkit, tool).ainvoke(args), engine.entered)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
 
-from laser_tools.engine.base import Engine, Request, Result
+from laser_tools.engine.base import Engine, Request, Result, listener_of
 from laser_tools.errors import Busy, Cancelled, ModelUnavailable
+from laser_tools.progress import StageEvent, TokenEvent
 from laser_tools.stop import ShouldStop, never
 from laser_tools.worker.settings import WorkerSettings
 from tests.gated import asked
@@ -21,7 +22,8 @@ class FailingEngine(Engine):
     """`pid` and `pixels` are answered by those of this process and of the image.
 
     `slow` works until it is told to stop, `a while` for a second, `wedge` for ever; `crash` and
-    `cuda` end the process, `bug` and `busy` only the request. Anything else is echoed.
+    `cuda` end the process, `bug` and `busy` only the request. A listener hears of `tell`. Anything
+    else is echoed.
     """
 
     def serve(self, requests: Sequence[Request], should_stop: ShouldStop = never) -> list[Result]:
@@ -30,6 +32,9 @@ class FailingEngine(Engine):
 
 def _served(request: Request, should_stop: ShouldStop) -> Result:
     word = asked(request)
+    if word == "tell" and (listener := listener_of(request)):
+        listener(StageEvent(stage="decode"))
+        listener(TokenEvent(token=word, start=0))
     if word == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if word == "cuda":

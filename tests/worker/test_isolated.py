@@ -21,6 +21,7 @@ from laser_tools.errors import (
     ModelUnavailable,
 )
 from laser_tools.images.upright import UprightImage
+from laser_tools.progress import Event, StageEvent, TokenEvent
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never, within
 from laser_tools.worker.isolated.child import Load
@@ -71,6 +72,15 @@ def test_another_process_answers_from_the_same_pixels(engine: ProcessEngine) -> 
     assert int(pid) != os.getpid()
     assert pixels == process_faults.fingerprint(request("pixels"))
     assert echo == "what?"
+
+
+def test_listeners_hear_what_the_process_tells(engine: ProcessEngine) -> None:
+    """Each hears of its own request."""
+    heard: list[Event] = []
+    told = request("tell").model_copy(update={"listener": heard.append})
+    unheard = request("what?").model_copy(update={"listener": pytest.fail})
+    assert engine.serve([unheard, told]) == engine.serve([request("what?"), request("tell")])
+    assert heard == [StageEvent(stage="decode"), TokenEvent(token="tell", start=0)]
 
 
 def test_a_refusal_comes_back_as_it_was(engine: ProcessEngine) -> None:

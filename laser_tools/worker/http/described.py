@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from laser_tools.wire import DEADLINE_HEADER, REQUEST_ID_HEADER, ErrorBody
+from laser_tools.wire import DEADLINE_HEADER, EVENT_STREAM, REQUEST_ID_HEADER, ErrorBody
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -32,6 +32,21 @@ IMAGE_BODY = {
 }
 PNG = {"image/png": _BINARY}
 TEXT = {"text/plain": {"schema": {"type": "string"}}}
+EVENTS = {
+    EVENT_STREAM: {
+        "schema": {
+            "type": "string",
+            "description": "Server-Sent Events, each with a name and JSON. Any number of `stage` "
+            "(`stage`: encode, attend, crop or decode) and `token` (`token`: text that goes on the "
+            "answer after its first `start` characters, and replaces what was there), then one "
+            "`answer` (a GroundedAnswer) or one `error` (an ErrorBody). Lines that begin with a "
+            "colon keep the connection open.",
+        },
+        "example": 'event: stage\ndata: {"stage":"decode"}\n\n'
+        'event: token\ndata: {"token":"511","start":0}\n\n'
+        'event: answer\ndata: {"answer":"511","confidence":0.97}\n\n',
+    }
+}
 
 
 def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:

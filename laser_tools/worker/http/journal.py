@@ -9,7 +9,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laser_tools.errors import LaserError
-from laser_tools.wire import REQUEST_ID_HEADER
+from laser_tools.wire import ERROR_EVENT, REQUEST_ID_HEADER
+from laser_tools.worker.http.event_stream import encoded
 from laser_tools.worker.http.health import Health
 from laser_tools.worker.http.metrics import Metrics
 from laser_tools.worker.http.record import Record, begin, header, logger, record_of
@@ -73,9 +74,12 @@ class Journal:
     async def _refuse(self, scope: Scope, error: LaserError, unread: Unread, send: Send) -> None:
         record = record_of(scope)
         record.code = error.code
+        body = body_of(error)
+        if record.streaming:
+            event = encoded(ERROR_EVENT, body.decode())
+            await send({"type": "http.response.body", "body": event})
         if record.status:  # too late: the caller has the beginning of another response
             return
-        body = body_of(error)
         headers = {
             "content-type": "application/json",
             "content-length": str(len(body)),

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from laser_tools.errors import Cancelled, DeadlineExceeded
 from laser_tools.schema import GroundedAnswer, ZoomResult
 from laser_tools.worker.backends.base import Backend
 from laser_tools.worker.http.admission import Gate
@@ -47,9 +48,9 @@ class Metrics:
             self._refusals.labels(record.route, record.code).inc()
         if record.code in SHED:
             self._shed.labels(record.code).inc()
-        if record.status == 499:
+        if record.code == Cancelled.code:  # a stream that has begun keeps its status
             self._cancelled.inc()
-        if record.status == 504:
+        if record.code == DeadlineExceeded.code:
             self._late.inc()
 
     def served(self, result: GroundedAnswer | ZoomResult) -> None:

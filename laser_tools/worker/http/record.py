@@ -40,6 +40,7 @@ class Record:
     since_s: float = field(default_factory=monotonic)
     key: int | None = None  # index of the caller's key
     status: int = 0  # 0 = no response began
+    streaming: bool = False  # an event stream has begun, and its last event has not been sent
     code: str = ""  # of the refusal
     error: str = ""  # type of the exception behind an internal error
     bytes_in: int = 0

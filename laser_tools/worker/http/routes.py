@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from laser_tools.errors import DeadlineExceeded, InvalidRequest
 from laser_tools.images.box import clamp
+from laser_tools.progress import Listener
 from laser_tools.schema import AnswerRequest, Box, GroundedAnswer, ZoomRequest, ZoomResult
 from laser_tools.wire import (
     ANSWER_PATH,
@@ -26,6 +27,7 @@ from laser_tools.wire import (
     ZoomBody,
 )
 from laser_tools.worker.http.described import (
+    EVENTS,
     HEADERS,
     IMAGE_BODY,
     PNG,
@@ -34,6 +36,7 @@ from laser_tools.worker.http.described import (
     TEXT,
     TOLD,
 )
+from laser_tools.worker.http.event_stream import EventStream, wants_events
 from laser_tools.worker.http.record import (
     IMAGE_ROUTE,
     LIVEZ,
@@ -117,16 +120,23 @@ async def get_image(
 @routes.post(
     ANSWER_PATH,
     response_model=GroundedAnswer,
+    responses={200: {**TOLD[200], "content": EVENTS}},
     tags=["questions"],
     openapi_extra={"parameters": HEADERS},
 )
 async def answer(
     body: AnswerBody, request: Request, worker: TheWorker, record: TheRecord
 ) -> Response:
-    """Answer a question about an image, with the evidence."""
-    asked = AnswerRequest(**_about(worker, record, body))
-    result = await worker.backend.serve(asked, _deadline_s(request, worker, record))
-    return _result(worker, record, result)
+    """Answer a question about an image, with the evidence; who accepts events hears of progress."""
+    asked, deadline_s = _about(worker, record, body), _deadline_s(request, worker, record)
+
+    async def answering(listener: Listener | None = None) -> str:
+        heard = AnswerRequest(**asked, listener=listener)
+        return _noted(worker, record, await worker.backend.serve(heard, deadline_s))
+
+    if wants_events(request.scope):
+        return EventStream(record, answering)
+    return _json(await answering(), 200)
 
 
 @routes.post(
@@ -139,7 +149,7 @@ async def zoom(body: ZoomBody, request: Request, worker: TheWorker, record: TheR
     """Say where in an image to look."""
     asked = ZoomRequest(**_about(worker, record, body))
     result = await worker.backend.serve(asked, _deadline_s(request, worker, record))
-    return _result(worker, record, result)
+    return _json(_noted(worker, record, result), 200)
 
 
 @open_routes.get(LIVEZ, responses=PROBES, tags=["operation"])
@@ -210,10 +220,11 @@ def _box(text: str) -> Box:
     return Box(x0=x0, y0=y0, x1=x1, y1=y1)
 
 
-def _result(worker: Worker, record: Record, result: GroundedAnswer | ZoomResult) -> Response:
+def _noted(worker: Worker, record: Record, result: GroundedAnswer | ZoomResult) -> str:
+    """The result as JSON, once it has been counted."""
     record.stages_s = result.timings_s
     worker.metrics.served(result)
-    return _json(result.model_dump_json(), 200)
+    return result.model_dump_json()
 
 
 def _json(text: str, status: int) -> Response:

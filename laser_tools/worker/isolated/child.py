@@ -1,7 +1,8 @@
 """The model's process: requests come through a pipe, and results or refusals go back.
 
-To the child: a sequence of requests, or STOP. From it: BEAT while the model works, then the results
-or a `Refusal`. The first outcome, before any request, says whether the model could be loaded.
+To the child: a sequence of requests, or STOP. From it: BEAT and `Told` while the model works, then
+the results or a `Refusal`. The first outcome, before any request, says whether the model could be
+loaded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from laser_tools.worker.backends.refusal import Refusal
 from laser_tools.worker.backends.watch import WatchedEngine
 from laser_tools.worker.http.record import log_event
 from laser_tools.worker.http.refusals import Internal
+from laser_tools.worker.isolated.listening import with_pipe
 from laser_tools.worker.run import log_to_stderr
 from laser_tools.worker.settings import WorkerSettings
 
@@ -55,7 +57,8 @@ def _serve(parent: Connection, settings: WorkerSettings, load: Load) -> None:
     while engines and engines[0].fault is None:
         requests = parent.recv()
         if requests != STOP:  # or it came too late
-            parent.send(_outcome(engines[0].serve, requests, _asking(parent)))
+            heard = with_pipe(requests, parent)
+            parent.send(_outcome(engines[0].serve, heard, _asking(parent)))
 
 
 def _outcome(

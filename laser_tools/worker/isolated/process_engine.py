@@ -18,6 +18,7 @@ from laser_tools.worker.backends.refusal import Refusal
 from laser_tools.worker.backends.watch import lost
 from laser_tools.worker.http.record import log_event
 from laser_tools.worker.isolated.child import BEAT, STOP, Load, Outcome, main
+from laser_tools.worker.isolated.listening import Told, tell, with_pipe
 from laser_tools.worker.settings import WorkerSettings
 
 LOOK_S = 0.02  # between two looks at whether the callers still wait
@@ -31,20 +32,24 @@ class Model:
     process: BaseProcess
     pipe: Connection
 
-    def outcome(self, should_stop: ShouldStop, heartbeat_s: float) -> Outcome:
+    def outcome(
+        self, requests: Sequence[Request], should_stop: ShouldStop, heartbeat_s: float
+    ) -> Outcome:
         """Wait for the outcome of the last requests; Cancelled once `should_stop` says so.
 
-        A model that gives no sign of life for `heartbeat_s` is killed. Raises EOFError, OSError for
-        a process that has ended.
+        Listeners of `requests` are told meanwhile. A model that gives no sign of life for
+        `heartbeat_s` is killed. Raises EOFError, OSError for a process that has ended.
         """
         alive_s = monotonic()
         while True:
             if self.pipe.poll(LOOK_S):
                 message = self.pipe.recv()
-                if message != BEAT:
+                alive_s = monotonic()
+                if isinstance(message, Told):
+                    tell(requests, message)
+                elif message != BEAT:
                     outcome: Outcome = message
                     return outcome
-                alive_s = monotonic()
             elif monotonic() - alive_s > heartbeat_s:
                 log_event("model_wedged")
                 self.process.kill()
@@ -103,14 +108,14 @@ class ProcessEngine(Engine):
         self, model: Model, requests: Sequence[Request], should_stop: ShouldStop
     ) -> list[Result]:
         heartbeat_s = self._settings.heartbeat_s
-        model.pipe.send(requests)
+        model.pipe.send(with_pipe(requests))
         try:
-            outcome = model.outcome(should_stop, heartbeat_s)
+            outcome = model.outcome(requests, should_stop, heartbeat_s)
         except (EOFError, OSError):
             raise
         except BaseException:  # the caller's, who no longer waits
             model.pipe.send(STOP)
-            model.outcome(never, heartbeat_s)
+            model.outcome(requests, never, heartbeat_s)
             raise
         return _results(outcome)
 
