@@ -1,0 +1,131 @@
+"""How the pictures of docs/concepts.md are drawn, in the style of all of the package's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from laser_tools.figures.panels import MAP_COLOURS
+from laser_tools.figures.style import FAINT, LASER_COLOUR, PLAIN_COLOUR, styled_figure
+from laser_tools.schema import Box
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Grid = NDArray[np.float32]
+
+WIDTH_IN, DPI, QUALITY = 7.2, 150, 88
+STREAMS = ("the crop", "its evidence hidden")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Every layer's map (L, h, w) over `box`, its VAQ, and the layer that was chosen."""
+
+    maps: Grid
+    box: Box
+    vaq: Sequence[float]
+    chosen: int
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Candidates for the first token, with their log probabilities in both streams."""
+
+    tokens: Sequence[str]
+    positive: Sequence[float]
+    negative: Sequence[float]
+
+
+def draw_maps(image: Image.Image, maps: Mapping[str, Grid], box: Box, path: Path) -> None:
+    """The image, and beside it each map (h, w) over it; the maps share one scale."""
+    most = max(float(grid.max()) for grid in maps.values())
+    width = WIDTH_IN / (len(maps) + 1)
+    with styled_figure(WIDTH_IN, width * image.height / image.width + 0.3) as figure:
+        panels = figure.subplots(1, len(maps) + 1)
+        _show(panels[0], image, "the picture")
+        for panel, (title, grid) in zip(panels[1:], maps.items(), strict=True):
+            _show(panel, image, title)
+            _overlay(panel, grid, box, most)
+        figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=0.91, wspace=0.03)
+        _save(figure, path)
+
+
+def draw_layers(image: Image.Image, rows: Mapping[str, Layers], path: Path) -> None:
+    """A row of maps for each question, its bars of VAQ below."""
+    n_layers = len(next(iter(rows.values())).vaq)
+    with styled_figure(WIDTH_IN, 2.35 * len(rows)) as figure:
+        parts = figure.subfigures(len(rows), 1)
+        for part, (question, row) in zip(np.atleast_1d(parts), rows.items(), strict=True):
+            part.suptitle(question, x=0.045, y=0.97, ha="left", fontsize=9, fontweight="bold")
+            panels = part.subplots(2, n_layers, height_ratios=(1, 0.42))
+            _layers_row(panels, image, row)
+            part.subplots_adjust(left=0.045, right=0.995, bottom=0.1, top=0.84, wspace=0.06)
+        _save(figure, path)
+
+
+def _layers_row(panels: NDArray[np.object_], image: Image.Image, row: Layers) -> None:
+    for layer, (above, below) in enumerate(panels.T):
+        _show(above, image, "")
+        _overlay(above, row.maps[layer], row.box, float(row.maps[layer].max()))
+        below.bar([0], row.vaq[layer], color=LASER_COLOUR if layer == row.chosen else FAINT)
+        below.set_ylim(0, 1.15 * max(row.vaq))
+        below.set_xlim(-0.9, 0.9)
+        below.set_yticks([])
+        below.set_xticks([0], [f"layer {layer}"])
+        below.spines["left"].set_visible(False)
+    panels[1][0].set_ylabel("VAQ")
+
+
+def draw_streams(views: Sequence[Image.Image], streams: Streams, path: Path) -> None:
+    """Both crops, and the candidates' log probabilities in each."""
+    with styled_figure(WIDTH_IN, 2.3) as figure:
+        panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
+        for panel, view, title in zip(panels[:2], views, STREAMS, strict=True):
+            _show(panel, view, title)
+        _bars(panels[2], streams)
+        figure.subplots_adjust(left=0.005, right=0.99, bottom=0.12, top=0.9, wspace=0.12)
+        _save(figure, path)
+
+
+def _bars(axes: Axes, streams: Streams) -> None:
+    x = np.arange(len(streams.tokens))
+    axes.bar(x - 0.19, streams.positive, 0.36, color=LASER_COLOUR, label=STREAMS[0])
+    axes.bar(x + 0.19, streams.negative, 0.36, color=PLAIN_COLOUR, label=STREAMS[1])
+    axes.set_xticks(x, [f"“{token}”" for token in streams.tokens])
+    axes.set_title("first token: log probability")
+    axes.yaxis.tick_right()
+    axes.spines["right"].set_visible(True)
+    axes.spines["left"].set_visible(False)
+    axes.legend(loc="lower left")
+
+
+def _show(axes: Axes, image: Image.Image, title: str) -> None:
+    axes.imshow(np.asarray(image), extent=(0, image.width, image.height, 0))
+    axes.set_title(title)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+
+
+def _overlay(axes: Axes, grid: Grid, box: Box, most: float) -> None:
+    """The map from clear (nothing) to bright (`most`)."""
+    strength = np.asarray(grid, dtype=float) / max(most, 1e-12)
+    axes.imshow(
+        strength, cmap=MAP_COLOURS, alpha=0.15 + 0.6 * np.sqrt(strength), vmin=0, vmax=1,
+        extent=(box.x0, box.x1, box.y1, box.y0), interpolation="nearest",
+    )  # fmt: skip
+    axes.set_xlim(0, axes.get_images()[0].get_extent()[1])
+    axes.set_ylim(axes.get_images()[0].get_extent()[2], 0)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=DPI, pil_kwargs={"quality": QUALITY})
