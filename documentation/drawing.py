@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from laser_tools.figures.panels import MAP_COLOURS
-from laser_tools.figures.style import FAINT, LASER_COLOUR, PLAIN_COLOUR, styled_figure
+from laser_tools.figures.style import FAINT, INK, LASER_COLOUR, MUTED, PLAIN_COLOUR, styled_figure
 from laser_tools.schema import Box
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     Grid = NDArray[np.float32]
 
 WIDTH_IN, DPI, QUALITY = 7.2, 150, 88
+MAP_COLOURS = "YlOrRd"  # on light grey
 STREAMS = ("the crop", "its evidence hidden")
 
 
@@ -37,7 +37,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Streams:
-    """Candidates for the first token, with their log probabilities in both streams."""
+    """Candidates for the first token, with their logits in both streams."""
 
     tokens: Sequence[str]
     positive: Sequence[float]
@@ -52,7 +52,7 @@ def draw_maps(image: Image.Image, maps: Mapping[str, Grid], box: Box, path: Path
         panels = figure.subplots(1, len(maps) + 1)
         _show(panels[0], image, "the picture")
         for panel, (title, grid) in zip(panels[1:], maps.items(), strict=True):
-            _show(panel, image, title)
+            _show(panel, _faded(image), title)
             _overlay(panel, grid, box, most)
         figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=0.91, wspace=0.03)
         _save(figure, path)
@@ -73,7 +73,7 @@ def draw_layers(image: Image.Image, rows: Mapping[str, Layers], path: Path) -> N
 
 def _layers_row(panels: NDArray[np.object_], image: Image.Image, row: Layers) -> None:
     for layer, (above, below) in enumerate(panels.T):
-        _show(above, image, "")
+        _show(above, _faded(image), "")
         _overlay(above, row.maps[layer], row.box, float(row.maps[layer].max()))
         below.bar([0], row.vaq[layer], color=LASER_COLOUR if layer == row.chosen else FAINT)
         below.set_ylim(0, 1.15 * max(row.vaq))
@@ -85,26 +85,36 @@ def _layers_row(panels: NDArray[np.object_], image: Image.Image, row: Layers) ->
 
 
 def draw_streams(views: Sequence[Image.Image], streams: Streams, path: Path) -> None:
-    """Both crops, and the candidates' log probabilities in each."""
-    with styled_figure(WIDTH_IN, 2.3) as figure:
-        panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
+    """Both crops, the candidates' logits in each, and the difference of the logits."""
+    with styled_figure(WIDTH_IN, 2.2) as figure:
+        panels = figure.subplots(1, 4, width_ratios=(1, 1, 1.5, 1))
         for panel, view, title in zip(panels[:2], views, STREAMS, strict=True):
             _show(panel, view, title)
-        _bars(panels[2], streams)
-        figure.subplots_adjust(left=0.005, right=0.99, bottom=0.12, top=0.9, wspace=0.12)
+        _logits(panels[2], streams)
+        _difference(panels[3], streams)
+        figure.subplots_adjust(left=0.005, right=0.99, bottom=0.12, top=0.89, wspace=0.25)
         _save(figure, path)
 
 
-def _bars(axes: Axes, streams: Streams) -> None:
+def _logits(axes: Axes, streams: Streams) -> None:
     x = np.arange(len(streams.tokens))
     axes.bar(x - 0.19, streams.positive, 0.36, color=LASER_COLOUR, label=STREAMS[0])
     axes.bar(x + 0.19, streams.negative, 0.36, color=PLAIN_COLOUR, label=STREAMS[1])
-    axes.set_xticks(x, [f"“{token}”" for token in streams.tokens])
-    axes.set_title("first token: log probability")
-    axes.yaxis.tick_right()
-    axes.spines["right"].set_visible(True)
-    axes.spines["left"].set_visible(False)
-    axes.legend(loc="lower left")
+    axes.set_title("logits of the first token")
+    axes.legend(loc="upper right")
+    _name_tokens(axes, streams)
+
+
+def _difference(axes: Axes, streams: Streams) -> None:
+    vat = np.subtract(streams.positive, streams.negative)
+    axes.bar(np.arange(len(vat)), vat, 0.6, color=INK)
+    axes.set_title("their difference, VAT")
+    _name_tokens(axes, streams)
+
+
+def _name_tokens(axes: Axes, streams: Streams) -> None:
+    axes.set_xticks(range(len(streams.tokens)), [f"“{token}”" for token in streams.tokens])
+    axes.axhline(0, color=MUTED, linewidth=0.6)
 
 
 def _show(axes: Axes, image: Image.Image, title: str) -> None:
@@ -116,11 +126,17 @@ def _show(axes: Axes, image: Image.Image, title: str) -> None:
         spine.set_visible(True)
 
 
+def _faded(image: Image.Image) -> Image.Image:
+    """In light grey, so that the colours above it are the map's alone."""
+    grey = image.convert("L").convert("RGB")
+    return Image.blend(grey, Image.new("RGB", image.size, "white"), 0.45)
+
+
 def _overlay(axes: Axes, grid: Grid, box: Box, most: float) -> None:
     """The map from clear (nothing) to bright (`most`)."""
     strength = np.asarray(grid, dtype=float) / max(most, 1e-12)
     axes.imshow(
-        strength, cmap=MAP_COLOURS, alpha=0.15 + 0.6 * np.sqrt(strength), vmin=0, vmax=1,
+        strength, cmap=MAP_COLOURS, alpha=0.8 * np.sqrt(strength), vmin=0, vmax=1,
         extent=(box.x0, box.x1, box.y1, box.y0), interpolation="nearest",
     )  # fmt: skip
     axes.set_xlim(0, axes.get_images()[0].get_extent()[1])

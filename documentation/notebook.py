@@ -13,7 +13,7 @@ from documentation.gather import linked
 
 SHOWN = ["image/png", "text/plain"]
 """Of what a cell shows, the first of these; HTML would hold its pictures itself."""
-PATIENCE_S = 300  # for a cell; the first one imports torch
+PATIENCE_S = 1800  # for a cell; the first one imports torch, maybe on a busy machine
 
 
 def write_page(notebook: Path, page: Path) -> None:

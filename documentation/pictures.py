@@ -70,7 +70,7 @@ def _streams(vlm: VLM, image: UprightImage, maps: AttentionMaps, path: Path) -> 
         raise SystemExit("The question changed nothing in the attention: there is no crop to draw.")
     call = ModelCall(vlm, [image])
     request = AnswerRequest(image=image, question=READING)
-    positive, negative = read_both(call, [request], [region], OPTIONS).next_logits.log_softmax(-1)
+    positive, negative = read_both(call, [request], [region], OPTIONS).next_logits
     best = positive.topk(N_TOKENS).indices
     tokens = vlm.processor.tokenizer.convert_ids_to_tokens(best.tolist())
     hidden = masked(image, region, OPTIONS.mask_fill)

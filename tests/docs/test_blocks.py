@@ -98,9 +98,7 @@ def test_the_blocks_of_a_page_run_in_order(
         tally["run"] += 1
 
 
-def run_block(
-    block: Block, names: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def run_block(block: Block, names: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Python goes on with the page's names; data is parsed, and kept where it names a file."""
     if block.language == "python":
         exec(compile(block.code, f"{block.page}:{block.line}", "exec"), names)

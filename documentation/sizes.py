@@ -1,0 +1,67 @@
+"""The disk that an installation takes, extra by extra, each in a fresh environment.
+
+    python -m documentation.sizes --into FOLDER
+
+builds the wheel, installs it from the package index into one environment after the other, and prints
+a table. Gigabytes are downloaded unless `--torch-index` names an index with torch's CPU build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import venv
+from datetime import date
+from pathlib import Path
+
+EXTRAS = ("", "agents", "mcp", "demo", "engine")
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """A row for each of the extras that were asked for, as they are measured."""
+    parser = argparse.ArgumentParser(description="Install sizes, extra by extra.")
+    parser.add_argument("--into", type=Path, required=True, help="made and removed again")
+    parser.add_argument("--torch-index", help="where torch comes from, for `engine`")
+    parser.add_argument("extras", nargs="*", default=EXTRAS, help="'' is the package alone")
+    given = parser.parse_args()
+    print(f"{date.today()}, Python {sys.version_info.major}.{sys.version_info.minor}\n")
+    print("| install | MB | packages |\n|---|---:|---:|")
+    try:
+        for extra in given.extras:
+            megabytes, packages = measured(given.into, extra, given.torch_index)
+            named = f"laser-tools[{extra}]" if extra else "laser-tools"
+            print(f"| `{named}` | {megabytes:.0f} | {packages} |", flush=True)
+    finally:
+        shutil.rmtree(given.into, ignore_errors=True)
+
+
+def measured(folder: Path, extra: str, torch_index: str | None = None) -> tuple[float, int]:
+    """Megabytes (10^6 bytes) and packages that `extra` adds to an empty environment."""
+    venv.create(folder, clear=True, with_pip=True)
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    empty, before = _bytes(folder), _packages(folder)
+    if extra == "engine" and torch_index:
+        _run(*install, "--index-url", torch_index, "torch")
+    _run(*install, f"{ROOT}[{extra}]" if extra else ROOT)
+    return (_bytes(folder) - empty) / 1e6, _packages(folder) - before
+
+
+def _bytes(folder: Path) -> int:
+    """Of all files but compiled ones, which are made when a module is first imported."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return sum(file.stat().st_size for file in files if file.suffix != ".pyc")
+
+
+def _packages(folder: Path) -> int:
+    return len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
