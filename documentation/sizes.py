@@ -41,7 +41,7 @@ def main() -> None:
 def measured(folder: Path, extra: str, torch_index: str | None = None) -> tuple[float, int]:
     """Megabytes (10^6 bytes) and packages that `extra` adds to an empty environment."""
     venv.create(folder, clear=True, with_pip=True)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
     empty, before = _bytes(folder), _packages(folder)
     if extra == "engine" and torch_index:
         _run(*install, "--index-url", torch_index, "torch")

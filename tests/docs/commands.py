@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.docs.blocks import ROOT
 
 SMALLER = {
     "laser-tools bench microscenes": "--n 2",
+    "laser-tools bench run microscenes": "--n 2",
     "laser-tools bench speed": "--geometry toy-qwen2.5-vl --visual-tokens 16 --batch none"
     " --repeats 1 --max-new-tokens 2",
     "laser-tools bench visor": "--n 2 --timed 1 --no-sizes",
@@ -52,6 +54,10 @@ def run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cli.run(_smaller(command.words)) == 0, command
     elif program == "python" and arguments[0].startswith("agents/"):
         _run_script(arguments, command.reads, monkeypatch)
+    elif program == "echo":
+        said, arrow, file = arguments
+        assert arrow == ">", command
+        Path(file).write_text(f"{said}\n", encoding="utf-8")
     else:
         check(command)
 
