@@ -27,6 +27,7 @@ from laser_tools.vlm.model import VLM
 READING = "What number is on the yellow square?"
 RELATION = "What shape is left of the yellow square?"
 OPTIONS = LaserOptions()
+PAINTED = LaserOptions(negative="pixels")  # the paper's negative view, which can be drawn
 N_TOKENS = 5  # candidates for the first token that are drawn
 
 
@@ -70,7 +71,7 @@ def _streams(vlm: VLM, image: UprightImage, maps: AttentionMaps, path: Path) -> 
         raise SystemExit("The question changed nothing in the attention: there is no crop to draw.")
     call = ModelCall(vlm, [image])
     request = AnswerRequest(image=image, question=READING)
-    positive, negative = read_both(call, [request], [region], OPTIONS).next_logits
+    positive, negative = read_both(call, [request], [region], PAINTED).next_logits
     best = positive.topk(N_TOKENS).indices
     tokens = vlm.processor.tokenizer.convert_ids_to_tokens(best.tolist())
     hidden = masked(image, region, OPTIONS.mask_fill)

@@ -23,7 +23,7 @@ SMALLER = {
     "laser-tools bench speed": "--geometry toy-qwen2.5-vl --visual-tokens 16 --batch none"
     " --repeats 1 --max-new-tokens 2",
     "laser-tools bench visor": "--n 2 --timed 1 --no-sizes",
-    "laser-tools visor probe": "--n 1",
+    "laser-tools visor probe": "--n 1 --check 4",
 }
 """Arguments added to a command that would take minutes; the last value given counts."""
 _HERE = re.compile(r"(?P<line>.+?) << (?P<end>\w+)\n(?P<text>.*?)^(?P=end)$", re.M | re.S)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from laser_tools.cli import capacity
 from laser_tools.pico import SCENE
 from laser_tools.vlm.load import PICO_FOLDER
 from tests.docs.blocks import ROOT, Block, blocks_of
@@ -44,11 +45,12 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
     counted: Counter[str] = Counter()
     yield counted
     reasons = {reason: n for reason, n in counted.items() if reason not in ("run", "wanted")}
-    say = request.config.get_terminal_writer().line
-    say(f"\ndocs blocks run: {counted['run']} of {counted['wanted']}")
-    say(f"not run, with a reason: {sum(reasons.values())}")
-    for reason, n in sorted(reasons.items()):
-        say(f"  {n}  {reason}")
+    lines = [f"docs blocks run: {counted['run']} of {counted['wanted']}"]
+    lines += [f"not run: {n}  {reason}" for reason, n in sorted(reasons.items())]
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        request.config.get_terminal_writer().write("\n" + "\n".join(lines) + "\n")
 
 
 @pytest.fixture
@@ -60,7 +62,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "PICTURES").mkdir()
     shutil.copy(SCENE, tmp_path / "PICTURES")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path / "agents")
+    monkeypatch.syspath_prepend(tmp_path / "agents")  # as where a script lies
+    monkeypatch.setattr(capacity, "QUESTIONS", 16)  # to measure times on, of 96
     return tmp_path
 
 
