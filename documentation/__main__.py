@@ -25,7 +25,7 @@ def main() -> int:
     build = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
     if code := subprocess.run(build, cwd=ROOT, check=False).returncode:
         return code
-    troubles = [*check.unlisted(PAGES), *check.foreign(HTML)]
+    troubles = [*check.astray(PAGES), *check.foreign(HTML)]
     print(*troubles, f"{len(troubles)} troubles", sep="\n", file=sys.stderr)
     return 1 if troubles else 0
 

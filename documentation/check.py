@@ -17,12 +17,12 @@ _FOREIGN = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 _CSS_URL = re.compile(r"(?:url\(\s*|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
 
 
-def unlisted(pages: Path) -> Iterator[str]:
-    """Pages to which the navigation does not lead."""
-    listed = set(_listed(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
-    for page in sorted(pages.glob("*.md")):
-        if page.name not in listed:
-            yield f"{page.name} is not in the navigation of zensical.toml."
+def astray(pages: Path) -> Iterator[str]:
+    """Pages to which the navigation does not lead, and those that it names and are not there."""
+    config = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    listed, there = set(_listed(config["project"]["nav"])), {p.name for p in pages.glob("*.md")}
+    yield from (f"zensical.toml does not list {page}." for page in sorted(there - listed))
+    yield from (f"zensical.toml lists {page}: no such page." for page in sorted(listed - there))
 
 
 def _listed(entries: object) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
     python -m documentation.sizes --into FOLDER
 
-builds the wheel, installs it from the package index into one environment after the other, and
-prints a table. Gigabytes are downloaded unless `--torch-index` names an index with torch's CPU build.
+installs this checkout into one environment after the other, from the package index, and prints a
+table. `engine` takes gigabytes unless `--torch-index` names an index with torch's CPU build.
 """
 
 from __future__ import annotations
