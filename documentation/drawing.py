@@ -62,8 +62,8 @@ def draw_layers(image: Image.Image, rows: Mapping[str, Layers], path: Path) -> N
     """A row of maps for each question, its bars of VAQ below."""
     n_layers = len(next(iter(rows.values())).vaq)
     with styled_figure(WIDTH_IN, 2.35 * len(rows)) as figure:
-        parts = figure.subfigures(len(rows), 1)
-        for part, (question, row) in zip(np.atleast_1d(parts), rows.items(), strict=True):
+        parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+        for part, (question, row) in zip(parts, rows.items(), strict=True):
             part.suptitle(question, x=0.045, y=0.97, ha="left", fontsize=9, fontweight="bold")
             panels = part.subplots(2, n_layers, height_ratios=(1, 0.42))
             _layers_row(panels, image, row)

@@ -41,11 +41,12 @@ def main() -> None:
 def measured(folder: Path, extra: str, torch_index: str | None = None) -> tuple[float, int]:
     """Megabytes (10^6 bytes) and packages that `extra` adds to an empty environment."""
     venv.create(folder, clear=True, with_pip=True)
-    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
+    python = folder / "bin" / "python"
+    install = (str(python), "-m", "pip", "install", "--quiet", "--no-compile")
     empty, before = _bytes(folder), _packages(folder)
     if extra == "engine" and torch_index:
         _run(*install, "--index-url", torch_index, "torch")
-    _run(*install, f"{ROOT}[{extra}]" if extra else ROOT)
+    _run(*install, f"{ROOT}[{extra}]" if extra else str(ROOT))
     return (_bytes(folder) - empty) / 1e6, _packages(folder) - before
 
 
@@ -59,7 +60,7 @@ def _packages(folder: Path) -> int:
     return len(list(folder.glob("lib/python*/site-packages/*.dist-info")))
 
 
-def _run(*command: str | Path) -> None:
+def _run(*command: str) -> None:
     subprocess.run(command, check=True)
 
 

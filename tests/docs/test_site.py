@@ -18,8 +18,8 @@ def test_every_link_of_the_gathered_pages_stays_in_the_site(tmp_path: Path) -> N
 
 
 def test_links_are_those_between_pages() -> None:
-    text = "[a](../SECURITY.md) [b](quickstart.ipynb) ![c](evidence.png) [d](confidence.md#max_error)"
-    wanted = "[a](security.md) [b](quickstart.md) ![c](evidence.png) [d](confidence.md#max_error)"
+    text = "[a](../SECURITY.md) [b](quickstart.ipynb) ![c](evidence.png) [d](mcp.md#over-http)"
+    wanted = "[a](security.md) [b](quickstart.md) ![c](evidence.png) [d](mcp.md#over-http)"
     assert linked(text, DOCS / "models.md") == wanted
     assert linked("[a](docs/mcp.md) [b](https://x.y/z.md)", ROOT / "README.md") == (
         "[a](mcp.md) [b](https://x.y/z.md)"
