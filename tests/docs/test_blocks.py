@@ -9,8 +9,7 @@ import ast
 import json
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from laser_tools.pico import SCENE
 from laser_tools.vlm.load import PICO_FOLDER
 from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.commands import check, commands, run
+from tests.docs.tally import NOT_RUN, RUN, WANTED
 from tests.providers.server import serving
 
 PAGES = {
@@ -37,20 +37,6 @@ pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1"]),
     pytest.mark.timeout(600),  # 20 s for the longest page, where nothing else runs
 ]
-
-
-@pytest.fixture(scope="module")
-def tally(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
-    """Blocks run, and not run by reason; printed when all pages are done."""
-    counted: Counter[str] = Counter()
-    yield counted
-    reasons = {reason: n for reason, n in counted.items() if reason not in ("run", "wanted")}
-    lines = [f"docs blocks run: {counted['run']} of {counted['wanted']}"]
-    lines += [f"not run: {n}  {reason}" for reason, n in sorted(reasons.items())]
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    assert capture is not None
-    with capture.global_and_fixture_disabled():
-        request.config.get_terminal_writer().write("\n" + "\n".join(lines) + "\n")
 
 
 @pytest.fixture
@@ -84,7 +70,7 @@ def test_the_blocks_of_a_page_run_in_order(
     page: Path,
     folder: Path,
     chat_apis: None,
-    tally: Counter[str],
+    record_property: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -92,13 +78,13 @@ def test_the_blocks_of_a_page_run_in_order(
     for block in PAGES[page]:
         if reason := ELSEWHERE.get(block.page, block.reason):
             check_unrun(block)
-            tally[reason] += 1
+            record_property(NOT_RUN, reason)
             continue
-        tally["wanted"] += 1
+        record_property(WANTED, block.line)
         run_block(block, names, monkeypatch)
         printed = capsys.readouterr().out
         assert all(said in printed for said in PRINTS.findall(block.code)), printed
-        tally["run"] += 1
+        record_property(RUN, block.line)
 
 
 def run_block(block: Block, names: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
