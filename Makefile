@@ -56,7 +56,7 @@ pictures: $(VENV)/.engine
 	$(BIN)/python -m documentation.pictures
 
 sizes:
-	$(PYTHON) -m documentation.sizes --into $(SIZES) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+	$(PYTHON) -m documentation.sizes --into $(SIZES)
 
 soak: $(VENV)/.dev
 	mkdir -p runs

@@ -3,7 +3,7 @@
     python -m documentation.sizes --into FOLDER
 
 installs this checkout into one environment after the other, from the package index, and prints a
-table. `engine` takes gigabytes unless `--torch-index` names an index with torch's CPU build.
+table. `engine` can be named as well; it is torch above all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import venv
 from datetime import date
 from pathlib import Path
 
-EXTRAS = ("", "agents", "mcp", "demo", "engine")
+EXTRAS = ("", "agents", "mcp", "demo")
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,28 +24,25 @@ def main() -> None:
     """A row for each of the extras that were asked for, as they are measured."""
     parser = argparse.ArgumentParser(description="Install sizes, extra by extra.")
     parser.add_argument("--into", type=Path, required=True, help="made and removed again")
-    parser.add_argument("--torch-index", help="where torch comes from, for `engine`")
-    parser.add_argument("extras", nargs="*", default=EXTRAS, help="'' is the package alone")
+    parser.add_argument("extras", nargs="*", default=EXTRAS, help="default: the light ones")
     given = parser.parse_args()
     print(f"{date.today()}, Python {sys.version_info.major}.{sys.version_info.minor}\n")
     print("| install | MB | packages |\n|---|---:|---:|")
     try:
         for extra in given.extras:
-            megabytes, packages = measured(given.into, extra, given.torch_index)
+            megabytes, packages = measured(given.into, extra)
             named = f"laser-tools[{extra}]" if extra else "laser-tools"
             print(f"| `{named}` | {megabytes:.0f} | {packages} |", flush=True)
     finally:
         shutil.rmtree(given.into, ignore_errors=True)
 
 
-def measured(folder: Path, extra: str, torch_index: str | None = None) -> tuple[float, int]:
+def measured(folder: Path, extra: str) -> tuple[float, int]:
     """Megabytes (10^6 bytes) and packages that `extra` adds to an empty environment."""
     venv.create(folder, clear=True, with_pip=True)
     python = folder / "bin" / "python"
     install = (str(python), "-m", "pip", "install", "--quiet", "--no-compile")
     empty, before = _bytes(folder), _packages(folder)
-    if extra == "engine" and torch_index:
-        _run(*install, "--index-url", torch_index, "torch")
     _run(*install, f"{ROOT}[{extra}]" if extra else str(ROOT))
     return (_bytes(folder) - empty) / 1e6, _packages(folder) - before
 
