@@ -48,7 +48,7 @@ def commands(code: str) -> Iterator[Command]:
 
 
 def run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run it; what it may not be is an unknown program."""
+    """Run it. What cannot be run here is checked; a program without a rule is an error."""
     program, *arguments = command.words
     if program == "laser-tools":
         assert cli.run(_smaller(command.words)) == 0, command
