@@ -1,8 +1,11 @@
-# Five commands for a machine with nothing but Python >= 3.11 (and make):
+# Eight commands for a machine with nothing but Python >= 3.11 (and make):
 #   make demo   ask about a shipped image, plainly and through LASER; writes evidence.png
 #   make test   lint, types, tests
 #   make test-portable   the tests that compute, as three kinds of CPU would, with 1 and 2 threads
 #   make page   the demo's page, in a Chromium that is installed here
+#   make docs   the site, into site/html; warnings are errors
+#   make pictures   the concepts' pictures, drawn anew from pico
+#   make sizes   what an installation takes, extra by extra
 #   make soak   load and attack a worker on loopback for half an hour; writes runs/soak.json
 # Each makes .venv first if it is not there. Without an NVIDIA GPU, torch's CPU build is enough:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -16,8 +19,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 QUESTION := $(BIN)/python -c 'import json; print(json.load(open("laser_tools/pico/scene.json"))["question"])'
 
 PAGE := .venv-page
+SIZES := .venv-sizes
 
-.PHONY: demo test test-portable test-computing page soak lint types clean
+.PHONY: demo test test-portable test-computing page docs pictures sizes soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -45,6 +49,15 @@ test-portable:
 page: $(PAGE)/.page
 	$(PAGE)/bin/python -m pytest tests/demo tests/page
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m documentation
+
+pictures: $(VENV)/.engine
+	$(BIN)/python -m documentation.pictures
+
+sizes:
+	$(PYTHON) -m documentation.sizes --into $(SIZES)
+
 soak: $(VENV)/.dev
 	mkdir -p runs
 	$(BIN)/python -m tests.hardening --soak --json runs/soak.json > runs/soak.md; \
@@ -58,7 +71,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(PAGE) .mypy_cache .pytest_cache .ruff_cache evidence.png
+	rm -rf $(VENV) $(PAGE) $(SIZES) site .mypy_cache .pytest_cache .ruff_cache evidence.png
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,6 +88,11 @@ $(VENV)/.engine: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing laser-tools with its developers' tools into $(VENV) (torch is large; minutes)."
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing laser-tools with what builds its site into $(VENV) (torch is large; minutes)."
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 # An environment of its own: gradio wants older ones of two packages than the rest is tested with.

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from laser_tools.tools import LaserToolkit
+from tests.docs import tally
 from tests.tools.fakes import ColourEngine, scene
 
 # Read when torch is first imported: threads that spin while they wait for each other make two of
@@ -25,3 +26,10 @@ def toolkit(engine: ColourEngine) -> LaserToolkit:
     toolkit = LaserToolkit(engine=engine)
     toolkit.add_image(scene())
     return toolkit
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many blocks of the documentation were run."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for line in tally.lines(reports):
+        terminalreporter.write_line(line)

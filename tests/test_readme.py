@@ -1,73 +1,37 @@
-"""The blocks of README and its pages, each run alone, from the built wheel, with its extras."""
+"""The blocks of README, each run alone, from the built wheel, with its extras."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import runpy
-import shlex
 import socket
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from laser_tools import cli
 from laser_tools.pico import SCENE
 from tests import wheel
+from tests.docs.blocks import INSTALLS, Block, blocks_of
+from tests.docs.commands import check, check_options, commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [
-    ROOT / "README.md",
-    *(
-        ROOT / "docs" / f"{name}.md"
-        for name in ("benchmarks", "images", "models", "scale", "tools")
-    ),
-]
-AGENTS = [ROOT / "docs" / f"{name}.md" for name in ("chatbot", "inspector", "deep-look")]
 WORDS = 750
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMED = re.compile(r'# pip install "?laser-tools(?:\[([\w,]+)\])?"?\n')
 PRINTS = re.compile(r"^# prints .*?(\w*\d\w*)", re.MULTILINE)
-SMALLER = {
-    "laser-tools bench microscenes": " --n 6",
-    "laser-tools bench run microscenes": " --n 6",
-    "laser-tools bench speed": " --geometry toy-qwen2.5-vl --visual-tokens 16 --batch none"
-    " --repeats 1 --max-new-tokens 2",
-}
-"""Arguments added to a command that would take minutes; the last value given counts."""
 PORT, PATIENCE_S = "8000", 300
 Environment = Callable[[frozenset[str]], Path]
 
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block; one that names no install is for the checkout."""
-
-    language: str
-    code: str
-
-    @property
-    def extras(self) -> frozenset[str]:
-        named = NAMED.match(self.code)
-        return frozenset(named[1].split(",")) if named and named[1] else frozenset()
-
-    @property
-    def name(self) -> str:
-        return next(line for line in self.code.splitlines() if not line.startswith("#"))
-
-
-BLOCKS = [Block(*found) for page in PAGES for found in FENCED.findall(page.read_text("utf-8"))]
-ALONE = [block for block in BLOCKS if NAMED.match(block.code)]
+BLOCKS = blocks_of(ROOT / "README.md")
+ALONE = [block for block in BLOCKS if INSTALLS.match(block.code)]
 CHECKOUT = [block for block in BLOCKS if block not in ALONE]
 (SERVE,) = (block for block in ALONE if "laser-tools serve" in block.code)
 (CLIENT,) = (block for block in ALONE if "WorkerClient" in block.code)
@@ -93,16 +57,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return find
 
 
-def run(
-    block: Block, bin_folder: Path, folder: Path, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a block's code in the empty `folder`, what is slow made small."""
-    code = block.code
-    for command, more in SMALLER.items():
-        code = re.sub(rf"^({command} .*)", rf"\1{more}", code, flags=re.MULTILINE)
+def run(block: Block, bin_folder: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block's code in the empty `folder`."""
     start = {"python": ["python", "-c"], "bash": ["bash", "-euc"]}[block.language]
     return subprocess.run(
-        [*start, code], cwd=folder, env=wheel.shell(bin_folder, OMP_NUM_THREADS="1", **variables),
+        [*start, block.code], cwd=folder, env=wheel.shell(bin_folder, OMP_NUM_THREADS="1"),
         capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
 
@@ -140,7 +99,7 @@ def test_a_block_runs_alone_from_the_wheel(
 @pytest.mark.timeout(600)
 def test_the_client_block_asks_the_served_one(environment: Environment, tmp_path: Path) -> None:
     port = str(free_port())
-    client = Block(CLIENT.language, CLIENT.code.replace(PORT, port))
+    client = replace(CLIENT, code=CLIENT.code.replace(PORT, port))
     with serving(SERVE.code.replace(PORT, port), environment(SERVE.extras), tmp_path, port):
         done = run(client, environment(CLIENT.extras), tmp_path)
     assert_true(client, done)
@@ -197,35 +156,11 @@ def test_a_block_needs_every_extra_that_it_names(
 
 def test_the_other_blocks_name_what_there_is() -> None:
     """Every target of the Makefile and every extra that they name exists."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for block in CHECKOUT:
-        for line in block.code.splitlines():
-            command, *arguments = shlex.split(line, comments=True)
-            assert command in ("make", "pip"), line
-            targets = arguments if command == "make" else ()
-            assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
-            extras = ",".join(re.findall(r"laser-tools\[(.+?)\]", line)).split(",")
-            assert all(f"\n{extra} = [" in pyproject for extra in filter(None, extras))
+        for command in commands(block.code):
+            assert command.words[0] in ("make", "pip"), command
+            check(command)
     assert {"make demo", "make test"} <= set(re.findall(r"^make \w+", README, re.MULTILINE))
-
-
-@pytest.mark.parametrize("page", AGENTS, ids=lambda page: page.stem)
-def test_an_agents_page_runs_from_the_checkout(page: Path, tmp_path: Path) -> None:
-    """Its YAML is written to the file that it names; its command prints what the page says."""
-    for folder in ("agents", "laser_tools"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    blocks = [Block(*found) for found in FENCED.findall(page.read_text("utf-8"))]
-    assert "bash" in {block.language for block in blocks}
-    for block in blocks:
-        if block.language == "yaml":
-            file = block.code.partition("\n")[0].removeprefix("# ")
-            (tmp_path / file).write_text(block.code, encoding="utf-8")
-            continue
-        done = run(block, Path(sys.executable).parent, tmp_path, PYTHONPATH=str(ROOT))
-        assert (done.returncode, done.stderr) == (0, "")
-        (printed,) = re.findall(r"^# prints ([^,;\n]+)", block.code, re.MULTILINE)
-        assert printed in done.stdout
 
 
 def test_readme_is_short() -> None:
@@ -249,12 +184,8 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("line", sorted(COMMANDS))
-def test_a_command_in_a_sentence_is_there(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = line.split()
-    command = list(itertools.takewhile(re.compile(r"[a-z]+$").match, words))
-    assert cli.run([*command, "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert all(word in shown for word in words if word.startswith("--"))
+def test_a_command_in_a_sentence_is_there(line: str) -> None:
+    check_options(line.split())
 
 
 def test_the_wheel_holds_the_package_and_its_licence(tmp_path: Path) -> None:
