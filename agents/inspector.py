@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypedDict
 import typer
 from checklist import Line, agreed, lines_of, page, read, verdict
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelCallLimitMiddleware
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
@@ -33,6 +34,7 @@ from laser_tools.tools.planner import ScriptedPlanner
 from laser_tools.tools.support import supporting
 
 AT_ONCE = 4  # lines looked at in parallel, before the next checkpoint
+MAX_STEPS = 8  # of a planner about a line; most need three
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SYSTEM_PROMPT = (
     "You answer one question about one image with the tools, by handle: zoom to what it is about, "
@@ -66,7 +68,9 @@ class Inspector:
 
     def look(self, line: Line) -> dict[str, Any]:
         """What the planner answers, if that quotes what the tools saw; else nothing."""
-        agent = create_agent(self.planner, self.toolkit.get_tools(), system_prompt=SYSTEM_PROMPT)
+        limit: list[Any] = [ModelCallLimitMiddleware(run_limit=MAX_STEPS)]
+        tools = self.toolkit.get_tools()
+        agent = create_agent(self.planner, tools, system_prompt=SYSTEM_PROMPT, middleware=limit)
         asked: Any = {"messages": [("user", f"{line['question']}\nThe image is img_1.")]}
         thread: RunnableConfig = {"configurable": {"thread_id": line["image"]}}
         seen = supporting(agent.invoke(asked, thread)["messages"])

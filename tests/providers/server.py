@@ -48,9 +48,9 @@ def _is_users(turn: Turn) -> bool:
 
 
 @contextmanager
-def serving() -> Iterator[tuple[Planner, str]]:
+def serving(planner: Planner | None = None) -> Iterator[tuple[Planner, str]]:
     """The planner and the address of its server."""
-    planner = Planner()
+    planner = planner or Planner()
     by_path = {api.path: api for api in APIS.values()}
 
     class Handler(BaseHTTPRequestHandler):
