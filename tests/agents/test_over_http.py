@@ -16,8 +16,8 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.tools import LaserToolkit
 from laser_tools.tools.chatbot import ABSTAIN_BELOW, MAX_STEPS, build_chatbot
-from tests.agents.application import checklist, deep_look, inspector
 from tests.agents.application import chatbot as application
+from tests.agents.application import checklist, deep_look, inspector
 from tests.agents.killed_inspection import CONFIG, IMAGES, given, toolkit
 from tests.providers.apis import Api, Reply
 from tests.providers.server import Planner, serving
