@@ -25,6 +25,7 @@ PATIENCE_MS = 120_000
 collect_ignore_glob = [] if find_spec("gradio") and find_spec("playwright") else ["test_*.py"]
 
 Open = Callable[..., "Page"]
+Beside = Callable[["Page"], "Page"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,3 +84,19 @@ def open_page(browser: Browser) -> Iterator[Open]:
     assert strangers, "the page was not watched"
     assert [url for url in strangers if urlsplit(url).hostname not in HERE] == []
     assert errors == []
+
+
+@pytest.fixture
+def open_beside(browser: Browser) -> Iterator[Beside]:
+    """Opens another person's browser at the address of a page."""
+    with ExitStack() as stack:
+
+        def open_beside(page: Page) -> Page:
+            context = browser.new_context()
+            stack.callback(context.close)
+            other = context.new_page()
+            other.set_default_timeout(PATIENCE_MS)
+            other.goto(page.url)
+            return other
+
+        yield open_beside
