@@ -3,6 +3,7 @@
 #   make test   lint, types, tests
 #   make test-portable   the tests that compute, as three kinds of CPU would, with 1 and 2 threads
 #   make page   the demo's page, in a Chromium that is installed here
+#               (make page-pictures takes the pictures of docs/demo.md there)
 #   make soak   load and attack a worker on loopback for half an hour; writes runs/soak.json
 # Each makes .venv first if it is not there. Without an NVIDIA GPU, torch's CPU build is enough:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -17,7 +18,7 @@ QUESTION := $(BIN)/python -c 'import json; print(json.load(open("laser_tools/pic
 
 PAGE := .venv-page
 
-.PHONY: demo test test-portable test-computing page soak lint types clean
+.PHONY: demo test test-portable test-computing page page-pictures soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -44,6 +45,9 @@ test-portable:
 
 page: $(PAGE)/.page
 	$(PAGE)/bin/python -m pytest tests/demo tests/page
+
+page-pictures: $(PAGE)/.page
+	$(PAGE)/bin/python -m tests.page.pictures
 
 soak: $(VENV)/.dev
 	mkdir -p runs
