@@ -23,9 +23,9 @@ from laser_tools.pico import SCENE
 FAILED = "That went wrong: the terminal in which this page was started says how."
 EMPTY = """<div class='lt-empty-chat'><h2>Talk about pictures</h2>
 <p>Attach one with your question; then ask on about it, or attach another. Name an earlier one by
-its handle: <i>In img_1, what number is on the red star?</i></p><p>{}</p></div>"""
-EMBEDDED = "Nothing leaves this machine."
-SENT_TO = "{} plans. It is sent your words and what was seen; your pictures stay here."
+its handle: <i>In img_1, what number is on the red star?</i></p><p class='lt-note'>{}</p></div>"""
+LOOKS = "Pictures are looked at by {}."
+PLANS = " {} plans: it is sent your words and what was seen, no pictures."
 
 Message = dict[str, str]  # role and content, as gradio's Chatbot takes them
 Written = Mapping[str, Any]  # text and files, as gradio's MultimodalTextbox gives them
@@ -54,10 +54,10 @@ class Parts:
         return list(vars(self).values())
 
 
-def build(chat: Chat, planner: str | None) -> None:
+def build(chat: Chat, source: str, planner: str | None) -> None:
     """Put the chat into the page that is being made; `planner` names the chat model, if any."""
     with gr.Column(elem_id="chat"):
-        parts = _parts(chat, planner)
+        parts = _parts(chat, _who_sees_what(source, planner))
     told = {"outputs": parts.all(), "preprocess": False, "trigger_mode": "once", **QUIET}
     asking = Asking(chat, parts, scripted=planner is None)
     asked = parts.box.submit(asking.written, [parts.session, parts.box], **told)
@@ -72,8 +72,12 @@ def build(chat: Chat, planner: str | None) -> None:
     )  # fmt: skip
 
 
-def _parts(chat: Chat, planner: str | None) -> Parts:
-    trust = EMBEDDED if planner is None else SENT_TO.format(escape(planner))
+def _who_sees_what(source: str, planner: str | None) -> str:
+    plans = "" if planner is None else PLANS.format(escape(planner))
+    return LOOKS.format(escape(source)) + plans
+
+
+def _parts(chat: Chat, trust: str) -> Parts:
     session = gr.State(delete_callback=lambda left: left and chat.forget(left.talk))
     log = gr.Chatbot(
         elem_id="log", show_label=False, height=560, buttons=[], placeholder=EMPTY.format(trust),

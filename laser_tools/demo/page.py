@@ -28,9 +28,7 @@ def build(engine: Engine, source: str, planner: Planner | None = None) -> gr.Blo
             with gr.Tab("Ask", elem_id="ask-tab"):
                 ask_tab.build(engine)
             with gr.Tab("Chat", elem_id="chat-tab"):
-                chat_tab.build(
-                    Chat.over(engine, planner), None if planner is None else planner.name
-                )
+                chat_tab.build(Chat.over(engine, planner), source, planner and planner.name)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=AT_ONCE, api_open=False)
     return page
 
