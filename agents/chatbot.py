@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from langchain.chat_models import init_chat_model
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.state import CompiledStateGraph
@@ -27,6 +26,7 @@ from langgraph.store.sqlite import SqliteStore
 from laser_tools import LaserError, LaserToolkit
 from laser_tools.images.store import ImageStore
 from laser_tools.tools.archive import StoreArchive
+from laser_tools.tools.chat_model import chat_model
 from laser_tools.tools.chatbot import (
     ABSTAIN_BELOW,
     Reply,
@@ -68,7 +68,10 @@ def main(
     model: Annotated[str, typer.Option(help="pico, or a local model folder")] = "pico",
 ) -> None:
     """Talk about pictures; end with Ctrl-D. seen.png is what was looked at last."""
-    chosen, file = init_chat_model(planner) if planner else None, str(memory)
+    try:
+        chosen, file = chat_model(planner) if planner else None, str(memory)
+    except LaserError as error:
+        raise typer.BadParameter(str(error)) from None
     with SqliteSaver.from_conn_string(file) as saver, SqliteStore.from_conn_string(file) as store:
         images = ImageStore(archive=StoreArchive(store))
         toolkit = LaserToolkit(model=model, images=images, abstain_below=ABSTAIN_BELOW)

@@ -23,7 +23,6 @@ from langchain.agents.middleware import (
     ToolCallLimitMiddleware,
     ToolCallRequest,
 )
-from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import ToolMessage
 from langgraph.graph.state import CompiledStateGraph
@@ -33,6 +32,7 @@ from laser_tools import LaserError, LaserToolkit
 from laser_tools.engine import LocalEngine
 from laser_tools.schema import ZoomResult
 from laser_tools.tools.careful import DeepPlanner
+from laser_tools.tools.chat_model import chat_model
 from laser_tools.tools.results import LaserResult
 from laser_tools.tools.support import results_of, supporting
 
@@ -145,8 +145,9 @@ def main(
     model: Annotated[str, typer.Option(help="pico, or a local model folder")] = "pico",
 ) -> None:
     """Zoom until sure; print the path and the answer."""
-    chosen, budget = init_chat_model(planner) if planner else None, Budget(calls, seconds)
+    budget = Budget(calls, seconds)
     try:
+        chosen = chat_model(planner) if planner else None
         toolkit = LaserToolkit(engine=LocalEngine.from_pretrained(model))  # before the time runs
         seen = asyncio.run(look(toolkit, image.read_bytes(), question, chosen, budget))
     except (LaserError, OSError) as error:

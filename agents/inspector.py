@@ -19,7 +19,6 @@ import typer
 from checklist import Line, agreed, lines_of, page, read, verdict
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelCallLimitMiddleware
-from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -30,6 +29,7 @@ from langgraph.types import Command, Send, interrupt
 from yaml import YAMLError
 
 from laser_tools import AnswerRequest, LaserError, LaserToolkit
+from laser_tools.tools.chat_model import chat_model
 from laser_tools.tools.planner import ScriptedPlanner
 from laser_tools.tools.support import supporting
 
@@ -132,6 +132,7 @@ def main(
     toolkit = LaserToolkit(model=model)
     images = [path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES]
     try:
+        chosen = chat_model(planner) if planner else None
         given = {"checklist": read(checklist), "images": [p.name for p in images], "lines": {}}
         for path in images:
             toolkit.add_image(path.read_bytes(), thread_id=path.name)
@@ -140,7 +141,7 @@ def main(
     run = str(folder.resolve())
     config: RunnableConfig = {"configurable": {"thread_id": run}}
     with SqliteSaver.from_conn_string(str(memory)) as saver:
-        graph = build_inspector(toolkit, saver, init_chat_model(planner) if planner else None)
+        graph = build_inspector(toolkit, saver, chosen)
         state = graph.invoke(None if graph.get_state(config).next else given, config)
         while waiting := state.get("__interrupt__"):
             state = graph.invoke(Command(resume=ask_person(waiting[0].value)), config)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from laser_tools.cli import console
-from laser_tools.errors import Misconfigured
 
 if TYPE_CHECKING:
     from laser_tools.demo.chatting import Planner
@@ -59,15 +58,11 @@ def demo(
 
 
 def _planner(name: str) -> Planner:
-    """The chat model of that name. Raises Misconfigured if it is not known or not installed."""
-    from langchain.chat_models import init_chat_model
-
+    """The chat model of that name. Raises Misconfigured if it cannot be used."""
     from laser_tools.demo.chatting import Planner
+    from laser_tools.tools.chat_model import chat_model
 
-    try:
-        return Planner(name, init_chat_model(name))
-    except (ImportError, ValueError) as error:
-        raise Misconfigured(f"The planner '{name}' cannot be used. {error}") from None
+    return Planner(name, chat_model(name))
 
 
 def _serve(engine: Engine, source: str, planner: Planner | None, port: int | None) -> None:

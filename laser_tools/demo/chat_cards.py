@@ -13,12 +13,14 @@ from PIL import Image
 from laser_tools.demo.cards import REASONS, ROUTES, bar
 from laser_tools.demo.chatting import Step, Turn
 from laser_tools.demo.pictures import data_url
+from laser_tools.figures import evidence_image
 from laser_tools.images.upright import UprightImage
 from laser_tools.schema import GroundedAnswer
 from laser_tools.tools.chatbot import Reply
 from laser_tools.tools.results import LaserResult
 
 SHOWN_PX = 960  # the longer side of a picture in the chat
+LINES_PER_SIDE = 220  # thick, as the picture is shown small
 SURE = (
     (0.95, "Almost certain"),
     (0.8, "Quite sure"),
@@ -63,7 +65,8 @@ def replied(turn: Turn, reply: Reply, scripted: bool) -> str:
         said = (answer if scripted else words) + f"<p class='lt-why'>{REASONS[reply.withheld]}</p>"
     else:
         said = words
-    return f"<article class='lt-reply'>{said}{_looked(turn)}</article>"
+    kind = "lt-reply lt-unseen" if reply.withheld else "lt-reply"
+    return f"<article class='{kind}'>{said}{_looked(turn)}</article>"
 
 
 def _words(text: str) -> str:
@@ -72,13 +75,15 @@ def _words(text: str) -> str:
 
 def _found(reply: Reply, seen: LaserResult) -> str:
     """The original with the evidence drawn in, beside the answer and the crop."""
-    answer = seen.result
+    answer, picture = seen.result, seen.picture
     assert isinstance(answer, GroundedAnswer)  # `supporting` quotes no search
+    assert picture is not None  # `reply_in` adds it
+    drawn = evidence_image(picture, answer, LINES_PER_SIDE)
     legend = f"<b>{escape(seen.original)}</b> <i class='lt-box'></i> evidence"
     legend += " <i class='lt-dashes'></i> crop" if seen.crops else ""
     crop = seen.crops and reply.crop and _figure(reply.crop, "crop", "The crop that was read")
     return (
-        f"<div class='lt-found'>{_figure(seen.evidence_image(), 'evidence', legend)}"
+        f"<div class='lt-found'>{_figure(drawn, 'evidence', legend)}"
         f"<div><p class='lt-answer'>{escape(answer.answer)}</p>{_sure(answer.confidence)}"
         f"<p class='lt-route'>{ROUTES[answer.route]}</p>{crop or ''}</div></div>"
     )

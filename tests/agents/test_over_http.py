@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from laser_tools.errors import Misconfigured
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.tools import LaserToolkit
+from laser_tools.tools.chat_model import chat_model
 from laser_tools.tools.chatbot import ABSTAIN_BELOW, MAX_STEPS, build_chatbot
 from tests.agents.application import chatbot as application
 from tests.agents.application import checklist, deep_look, inspector
@@ -53,7 +54,7 @@ def planner(request: pytest.FixtureRequest) -> Iterator[Planner]:
 
 
 def model() -> BaseChatModel:
-    return init_chat_model("openai:gpt-4o")
+    return chat_model("openai:gpt-4o")
 
 
 def roles(planner: Planner) -> list[str]:
@@ -125,3 +126,15 @@ async def test_a_planner_that_never_answers_is_stopped(planner: Planner) -> None
     assert chatbot(ColourEngine(), InMemorySaver()).say(QUESTION, [scene()]).seen is None
     assert len(planner.bodies) == MAX_STEPS
     assert json.loads(planner.bodies[-1])["tools"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("openai:gpt-4o", "OPENAI_API_KEY"), ("nobody:x", "nobody"), ("groq:x", "langchain-groq")],
+)
+def test_a_model_that_cannot_be_used_is_told_in_words(
+    name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(Misconfigured, match=words):
+        chat_model(name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 DOCS = Path(__file__).parents[2] / "docs"
-DESK, PHONE = (1280, 900), (390, 844)
+DESK, TALL, PHONE = (1280, 900), (1280, 1740), (390, 844)
 GAP_PX = 20  # between two phones
 SCHEMES = ("light", "dark")
 FOLLOW_UP = "What number is on the red star?"
@@ -54,7 +54,7 @@ def talked(page: Page) -> None:
     open_chat(page)
     page.click("#chat-example")
     page.locator("#log .lt-reply").wait_for()
-    for question in (MISSING, FOLLOW_UP):
+    for question in (FOLLOW_UP, MISSING):
         say(page, question)
     page.wait_for_timeout(1500)
 
@@ -84,10 +84,10 @@ def main() -> None:
         sync_playwright() as playwright,
         launched(playwright) as browser,
     ):
-        for name, do in (("demo", asked), ("demo.chat", talked)):
+        for name, do, desk in (("demo", asked, DESK), ("demo.chat", talked, TALL)):
             phones = []
             for scheme in SCHEMES:
-                with opened(browser, url, DESK, scheme) as page:
+                with opened(browser, url, desk, scheme) as page:
                     do(page)
                     taken(page, whole=True).save(DOCS / f"{name}.{scheme}.webp", quality=80)
                 with opened(browser, url, PHONE, scheme) as page:

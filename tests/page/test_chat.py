@@ -46,7 +46,8 @@ def test_a_picture_is_asked_about_and_asked_about_again(
     other = open_beside(page)
     open_chat(other)
     assert say(other, YELLOW).inner_text() == "Please give me an image first."
-    assert "img_1" not in say(other, f"In img_1, {YELLOW}").locator("p").first.inner_text()
+    stranger = say(other, f"In img_1, {YELLOW}").inner_text()
+    assert stranger == "I could not look at the image: Unknown image 'img_1'. Known: none."
 
 
 def test_a_second_picture_is_the_one_that_is_meant(
