@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from html import escape
@@ -78,7 +78,7 @@ def _who_sees_what(source: str, planner: str | None) -> str:
 
 
 def _parts(chat: Chat, trust: str) -> Parts:
-    session = gr.State(delete_callback=lambda left: left and chat.forget(left.talk))
+    session = gr.State(delete_callback=lambda left: _forget(chat, left))
     log = gr.Chatbot(
         elem_id="log", show_label=False, height=560, buttons=[], placeholder=EMPTY.format(trust),
         render_markdown=False, latex_delimiters=[], layout="bubble",
@@ -94,6 +94,11 @@ def _parts(chat: Chat, trust: str) -> Parts:
     return Parts(session, log, box, example, anew)
 
 
+def _forget(chat: Chat, session: Session | None) -> None:
+    if session is not None:
+        chat.forget(session.talk)
+
+
 @dataclass(frozen=True)
 class Asking:
     """The functions that gradio calls, with the form's values as the browser sent them."""
@@ -102,7 +107,7 @@ class Asking:
     parts: Parts
     scripted: bool
 
-    async def written(self, session: Session | None, written: Written) -> AsyncIterator[Changes]:
+    async def written(self, session: Session | None, written: Written) -> AsyncGenerator[Changes]:
         """Answer what a person wrote and attached."""
         session = session or Session(Talk.begun())
         try:
@@ -114,7 +119,7 @@ class Asking:
             yield self._refused(session, written, error.public_text)
             raise as_shown(error) from None
 
-    async def example(self, session: Session | None) -> AsyncIterator[Changes]:
+    async def example(self, session: Session | None) -> AsyncGenerator[Changes]:
         """Ask about the shipped picture."""
         session = session or Session(Talk.begun())
         written = {"text": EXAMPLE_QUESTION, "files": []}
@@ -124,7 +129,7 @@ class Asking:
 
     async def _turn(
         self, before: Session, written: Written, files: Sequence[Path]
-    ) -> AsyncIterator[Changes]:
+    ) -> AsyncGenerator[Changes]:
         """What changes on the page, from the message to the reply."""
         text = written["text"] or ""
         images = await self.chat.take(before.talk, files)
@@ -143,7 +148,7 @@ class Asking:
     def _refused(self, before: Session, written: Written, why: str) -> Changes:
         """The words come back, to be sent again with another picture."""
         told = _message("assistant", problem(why))
-        again = {"text": written["text"] or "", "files": []}
+        again: Written = {"text": written["text"] or "", "files": []}
         return self._changes(replace(before, sent=None), [*before.shown, told], again)
 
     def cancelled(self, session: Session | None) -> Changes:
@@ -161,8 +166,7 @@ class Asking:
 
     def begun_anew(self, session: Session | None) -> Changes:
         """An empty page; the images are forgotten."""
-        if session is not None:
-            self.chat.forget(session.talk)
+        _forget(self.chat, session)
         return self._changes(Session(Talk.begun()), ())
 
     def _changes(

@@ -20,6 +20,7 @@ def build(engine: Engine, source: str, planner: Planner | None = None) -> gr.Blo
 
     `planner` plans in the chat; without it the scripted one does.
     """
+    plans = None if planner is None else planner.name
     with gr.Blocks(
         title="LASER: ask an image", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)
     ) as page:
@@ -28,7 +29,7 @@ def build(engine: Engine, source: str, planner: Planner | None = None) -> gr.Blo
             with gr.Tab("Ask", elem_id="ask-tab"):
                 ask_tab.build(engine)
             with gr.Tab("Chat", elem_id="chat-tab"):
-                chat_tab.build(Chat.over(engine, planner), source, planner and planner.name)
+                chat_tab.build(Chat.over(engine, planner), source, plans)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=AT_ONCE, api_open=False)
     return page
 

@@ -18,12 +18,12 @@ def chat_model(name: str) -> BaseChatModel:
     """
     try:
         model: BaseChatModel = init_chat_model(name)
-    except (ImportError, ValueError, *_missing_key()) as error:
+    except _expected() as error:
         raise Misconfigured(f"The chat model '{name}' cannot be used. {error}") from None
     return model
 
 
-def _missing_key() -> tuple[type[Exception], ...]:
-    """What openai raises without a key; it has an error of its own, others a ValueError."""
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors of a model that cannot be made; openai has its own for a missing key."""
     openai = sys.modules.get("openai")
-    return () if openai is None else (openai.OpenAIError,)
+    return (ImportError, ValueError, *([openai.OpenAIError] if openai else []))

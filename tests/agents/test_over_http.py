@@ -44,7 +44,7 @@ class Stubborn(Planner):
 def planner(request: pytest.FixtureRequest) -> Iterator[Planner]:
     """The planner at the other end; at the end it has refused nothing, and seen no pixels."""
     kind = getattr(request, "param", Planner)
-    with serving(kind()) as (planner, url), pytest.MonkeyPatch.context() as environment:
+    with serving(kind) as (planner, url), pytest.MonkeyPatch.context() as environment:
         environment.setenv("OPENAI_BASE_URL", f"{url}/v1")
         environment.setenv("OPENAI_API_KEY", "none")
         yield planner
