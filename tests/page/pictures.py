@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 DOCS = Path(__file__).parents[2] / "docs"
-DESK, TALL, PHONE = (1280, 900), (1280, 1740), (390, 844)
+DESK, TALL, PHONE = (1280, 900), (1280, 1800), (390, 844)
 GAP_PX = 20  # between two phones
 SCHEMES = ("light", "dark")
 FOLLOW_UP = "What number is on the red star?"
