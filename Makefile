@@ -3,6 +3,7 @@
 #   make test   lint, types, tests
 #   make test-portable   the tests that compute, as three kinds of CPU would, with 1 and 2 threads
 #   make page   the demo's page, in a Chromium that is installed here
+#               (make page-pictures takes the pictures of docs/demo.md there)
 #   make docs   the site, into site/html; warnings are errors
 #   make pictures   the concepts' pictures, drawn anew from pico
 #   make sizes   what an installation takes, extra by extra
@@ -21,7 +22,7 @@ QUESTION := $(BIN)/python -c 'import json; print(json.load(open("laser_tools/pic
 PAGE := .venv-page
 SIZES := .venv-sizes
 
-.PHONY: demo test test-portable test-computing page docs pictures sizes soak lint types clean
+.PHONY: demo test test-portable test-computing page page-pictures docs pictures sizes soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -48,6 +49,9 @@ test-portable:
 
 page: $(PAGE)/.page
 	$(PAGE)/bin/python -m pytest tests/demo tests/page
+
+page-pictures: $(PAGE)/.page
+	$(PAGE)/bin/python -m tests.page.pictures
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m documentation

@@ -17,16 +17,22 @@ from typing import Annotated, Any, NotRequired
 
 import typer
 from langchain.agents import AgentState, create_agent
-from langchain.agents.middleware import AgentMiddleware, ToolCallLimitMiddleware, ToolCallRequest
-from langchain.chat_models import init_chat_model
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    ModelCallLimitMiddleware,
+    ToolCallLimitMiddleware,
+    ToolCallRequest,
+)
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import ToolMessage
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from laser_tools import LaserError, LaserToolkit
+from laser_tools.engine import LocalEngine
 from laser_tools.schema import ZoomResult
 from laser_tools.tools.careful import DeepPlanner
+from laser_tools.tools.chat_model import chat_model
 from laser_tools.tools.results import LaserResult
 from laser_tools.tools.support import results_of, supporting
 
@@ -94,7 +100,11 @@ def build_deep_look(
     toolkit: LaserToolkit, planner: BaseChatModel | None = None, budget: Budget = Budget()
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """The compiled agent, to be awaited; without a planner of yours a scripted one."""
-    limits: list[Any] = [ToolCallLimitMiddleware(run_limit=budget.calls), TimeLimit(budget.seconds)]
+    limits: list[Any] = [
+        ToolCallLimitMiddleware(run_limit=budget.calls),
+        ModelCallLimitMiddleware(run_limit=budget.calls + 2),  # one more try, then the answer
+        TimeLimit(budget.seconds),
+    ]
     return create_agent(
         planner or DeepPlanner(sure_enough=SURE),
         toolkit.get_tools(),
@@ -135,9 +145,10 @@ def main(
     model: Annotated[str, typer.Option(help="pico, or a local model folder")] = "pico",
 ) -> None:
     """Zoom until sure; print the path and the answer."""
-    chosen, budget = init_chat_model(planner) if planner else None, Budget(calls, seconds)
+    budget = Budget(calls, seconds)
     try:
-        toolkit = LaserToolkit(model=model)
+        chosen = chat_model(planner) if planner else None
+        toolkit = LaserToolkit(engine=LocalEngine.from_pretrained(model))  # before the time runs
         seen = asyncio.run(look(toolkit, image.read_bytes(), question, chosen, budget))
     except (LaserError, OSError) as error:
         raise typer.BadParameter(str(error)) from None

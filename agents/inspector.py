@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypedDict
 import typer
 from checklist import Line, agreed, lines_of, page, read, verdict
 from langchain.agents import create_agent
-from langchain.chat_models import init_chat_model
+from langchain.agents.middleware import ModelCallLimitMiddleware
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -29,10 +29,12 @@ from langgraph.types import Command, Send, interrupt
 from yaml import YAMLError
 
 from laser_tools import AnswerRequest, LaserError, LaserToolkit
+from laser_tools.tools.chat_model import chat_model
 from laser_tools.tools.planner import ScriptedPlanner
 from laser_tools.tools.support import supporting
 
 AT_ONCE = 4  # lines looked at in parallel, before the next checkpoint
+MAX_STEPS = 8  # of a planner about a line; most need three
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SYSTEM_PROMPT = (
     "You answer one question about one image with the tools, by handle: zoom to what it is about, "
@@ -66,7 +68,9 @@ class Inspector:
 
     def look(self, line: Line) -> dict[str, Any]:
         """What the planner answers, if that quotes what the tools saw; else nothing."""
-        agent = create_agent(self.planner, self.toolkit.get_tools(), system_prompt=SYSTEM_PROMPT)
+        limit: list[Any] = [ModelCallLimitMiddleware(run_limit=MAX_STEPS)]
+        tools = self.toolkit.get_tools()
+        agent = create_agent(self.planner, tools, system_prompt=SYSTEM_PROMPT, middleware=limit)
         asked: Any = {"messages": [("user", f"{line['question']}\nThe image is img_1.")]}
         thread: RunnableConfig = {"configurable": {"thread_id": line["image"]}}
         seen = supporting(agent.invoke(asked, thread)["messages"])
@@ -128,6 +132,7 @@ def main(
     toolkit = LaserToolkit(model=model)
     images = [path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES]
     try:
+        chosen = chat_model(planner) if planner else None
         given = {"checklist": read(checklist), "images": [p.name for p in images], "lines": {}}
         for path in images:
             toolkit.add_image(path.read_bytes(), thread_id=path.name)
@@ -136,7 +141,7 @@ def main(
     run = str(folder.resolve())
     config: RunnableConfig = {"configurable": {"thread_id": run}}
     with SqliteSaver.from_conn_string(str(memory)) as saver:
-        graph = build_inspector(toolkit, saver, init_chat_model(planner) if planner else None)
+        graph = build_inspector(toolkit, saver, chosen)
         state = graph.invoke(None if graph.get_state(config).next else given, config)
         while waiting := state.get("__interrupt__"):
             state = graph.invoke(Command(resume=ask_person(waiting[0].value)), config)

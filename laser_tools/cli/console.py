@@ -26,7 +26,7 @@ EXTRAS = {
     "engine": ("torch", "transformers", "matplotlib", "tqdm", "numpy", "sklearn"),
     "server": ("fastapi", "uvicorn", "prometheus_client"),
     "data": ("torch", "ray", "pyarrow"),
-    "demo": ("gradio",),
+    "demo": ("gradio", "langchain"),
     "mcp": ("mcp",),
     "serve": ("torch", "fastapi", "uvicorn", "prometheus_client", "ray"),
 }

@@ -12,10 +12,19 @@ import typer
 from laser_tools.cli import console
 
 if TYPE_CHECKING:
+    from laser_tools.demo.chatting import Planner
     from laser_tools.engine.base import Engine
 
 Port = Annotated[
     int | None, typer.Option(min=1, max=65_535, help="Port; default: the first free from 7860.")
+]
+PlannerName = Annotated[
+    str | None,
+    typer.Option(
+        "--planner",
+        metavar="PROVIDER:MODEL",
+        help="A chat model that plans in the chat, such as openai:gpt-5; default: a script.",
+    ),
 ]
 
 
@@ -31,9 +40,10 @@ def demo(
     dtype: console.Dtype = None,
     options: console.Options = None,
     worker: console.Worker = None,
+    planner: PlannerName = None,
     port: Port = None,
 ) -> None:
-    """Open a page in the browser that asks images and shows the evidence.
+    """Open a page in the browser that asks images, shows the evidence, and chats about them.
 
     Only this machine can reach it, and it loads nothing from elsewhere.
     """
@@ -42,16 +52,25 @@ def demo(
         console.require("Asking a model in this process", "engine")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     source = f"worker at {worker}" if worker else f"{Path(model).name} on this machine"
+    plans = None if planner is None else _planner(planner)
     with console.engine(worker, model, device, revision, dtype, options) as engine:
-        _serve(engine, source, port)
+        _serve(engine, source, plans, port)
 
 
-def _serve(engine: Engine, source: str, port: int | None) -> None:
+def _planner(name: str) -> Planner:
+    """The chat model of that name. Raises Misconfigured if it cannot be used."""
+    from laser_tools.demo.chatting import Planner
+    from laser_tools.tools.chat_model import chat_model
+
+    return Planner(name, chat_model(name))
+
+
+def _serve(engine: Engine, source: str, planner: Planner | None, port: int | None) -> None:
     """Serve the page until the process is told to end."""
     from laser_tools.demo.launch import served
     from laser_tools.demo.page import build
 
-    with served(build(engine, source), port) as url:
+    with served(build(engine, source, planner), port) as url:
         typer.echo(f"The page is at {url} (Ctrl-C ends it).")
         while True:
             time.sleep(3600)

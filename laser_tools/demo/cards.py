@@ -78,10 +78,11 @@ def _confidence(confidence: float | None) -> str:
     if confidence is None:
         return "<p class='lt-sure lt-none'>No calibration for this model: confidence unknown</p>"
     percent = f"<strong>{100 * confidence:.0f} %</strong>"
-    return f"<p class='lt-sure'><span>Confidence</span>{_bar(confidence)}{percent}</p>"
+    return f"<p class='lt-sure'><span>Confidence</span>{bar(confidence)}{percent}</p>"
 
 
-def _bar(share: float) -> str:
+def bar(share: float) -> str:
+    """A bar of that share of its width."""
     return f"<i class='lt-bar'><i style='width:{100 * min(max(share, 0.0), 1.0):.1f}%'></i></i>"
 
 
@@ -161,7 +162,7 @@ def _token_row(token: TokenMargin, top: float) -> str:
     vat = "–" if token.vat_margin is None else f"{token.vat_margin:+.2f}"
     return (
         f"<tr><td><code>{escape(_bare(token.token))}</code></td>"
-        f"<td class='lt-wide'>{_bar(token.margin / top if finite else 1.0)}</td>"
+        f"<td class='lt-wide'>{bar(token.margin / top if finite else 1.0)}</td>"
         f"<td>{f'{token.margin:.2f}' if finite else '∞'}</td><td>{token.probability:.2f}</td>"
         f"<td>{vat}</td></tr>"
     )

@@ -87,5 +87,5 @@ def _heat(level: float) -> tuple[int, int, int]:
 def data_url(image: Image.Image, kind: str) -> str:
     """The image inside a URL, as PNG or JPEG."""
     buffer = io.BytesIO()
-    image.save(buffer, kind.upper(), quality=85)
+    image.save(buffer, kind.upper(), quality=85, subsampling=0)  # thin red lines stay red
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

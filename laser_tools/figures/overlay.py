@@ -12,19 +12,21 @@ from laser_tools.images.upright import UprightImage
 from laser_tools.schema import Box, GroundedAnswer, ZoomResult
 
 HALO, CROP_COLOUR = "#101418", "#ffffff"
-LINES_PER_SIDE = 300  # lines are this fraction of the longer side, so that a thumbnail shows them
+LINES_PER_SIDE = 300  # so that a thumbnail shows them
 DASH = 6  # lengths of a dash and of the gap after it, in line widths
 
 Corners = tuple[int, int, int, int]
 
 
 def evidence_image(
-    image: Image.Image | UprightImage, answer: GroundedAnswer | ZoomResult
+    image: Image.Image | UprightImage,
+    answer: GroundedAnswer | ZoomResult,
+    lines_per_side: int = LINES_PER_SIDE,
 ) -> Image.Image:
     """A copy of the image with the evidence outlined and the crops dashed.
 
     `image` is the one that was asked about; for a tool's result, whose boxes are in the original's
-    frame, it is the original.
+    frame, it is the original. Lines are the longer side's `lines_per_side`-th part wide.
 
     Raises:
         InvalidRequest: the image is not of the size that the answer is about.
@@ -37,16 +39,20 @@ def evidence_image(
             f"The answer is about an image of {said} px and this one is {width}x{height}: give the "
             "image that was asked about, for a tool's result the original."
         )
-    return draw_boxes(upright.pixels, [found.box for found in answer.evidence], answer.crop_boxes)
+    evidence = [found.box for found in answer.evidence]
+    return draw_boxes(upright.pixels, evidence, answer.crop_boxes, lines_per_side)
 
 
 def draw_boxes(
-    image: Image.Image, evidence: Sequence[Box], crops: Sequence[Box] = ()
+    image: Image.Image,
+    evidence: Sequence[Box],
+    crops: Sequence[Box] = (),
+    lines_per_side: int = LINES_PER_SIDE,
 ) -> Image.Image:
     """A copy of an RGB image with both kinds of boxes drawn around what they hold."""
     drawn = image.copy()
     pen = ImageDraw.Draw(drawn)
-    width = max(2, round(max(image.size) / LINES_PER_SIDE))
+    width = max(2, round(max(image.size) / lines_per_side))
     for box in crops:
         _dashed(pen, box, width)
     for box in evidence:

@@ -20,6 +20,7 @@ from langchain_core.tools import BaseTool
 
 from laser_tools.tools.delivery import CROPS_LABEL
 from laser_tools.tools.langchain import ANNOUNCEMENT
+from laser_tools.tools.refusals import for_a_person
 
 MAX_CALLS = 4
 _THING = re.compile(
@@ -210,7 +211,7 @@ def confidence_of(message: ToolMessage) -> float:
 def _retry(error: ToolMessage, n_calls: int, question: str) -> AIMessage:
     known = _HANDLE.search(error.text.partition("Known:")[2])
     if known is None:
-        return AIMessage(f"I could not look at the image: {error.text}")
+        return AIMessage(f"I could not look at the image: {for_a_person(error.text)}")
     return call(n_calls, "grounded_vqa", image=known.group(), question=question)
 
 

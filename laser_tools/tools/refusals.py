@@ -39,6 +39,12 @@ def explain(error: LaserError) -> str:
     return f"{error.public_text} {step}".strip()
 
 
+def for_a_person(explained: str) -> str:
+    """What `explain` said, without the planner's next step."""
+    steps = (step for step in _NEXT_STEP.values() if explained.endswith(step))
+    return explained.removesuffix(next(steps, "")).rstrip()
+
+
 def explain_invalid_arguments(error: ValidationError | ValidationErrorV1) -> str:
     """Name the wrong arguments and what they must be, without repeating what was sent."""
     found = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3]]

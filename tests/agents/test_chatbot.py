@@ -15,6 +15,7 @@ from laser_tools.images.store import ImageStore
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.tools import LaserToolkit
 from laser_tools.tools.archive import StoreArchive
+from laser_tools.tools.chatbot import ABSTAIN_BELOW, Reply, build_chatbot
 from tests.agents.application import chatbot
 from tests.tools.fakes import RED_BOX, ColourEngine, scene
 
@@ -40,8 +41,8 @@ class Shelf(ColourEngine):
 
 
 def bot(engine: ColourEngine) -> chatbot.Chatbot:
-    toolkit = LaserToolkit(engine=engine, abstain_below=chatbot.ABSTAIN_BELOW)
-    agent = chatbot.build_chatbot(toolkit, InMemorySaver())
+    toolkit = LaserToolkit(engine=engine, abstain_below=ABSTAIN_BELOW)
+    agent = build_chatbot(toolkit, InMemorySaver())
     return chatbot.Chatbot(toolkit, agent)
 
 
@@ -78,6 +79,7 @@ def test_of_one_thing_it_does_not() -> None:
 def test_it_says_that_it_cannot_see() -> None:
     reply = bot(Shelf(confidence=0.2)).say(SMALL, [scene()])
     assert (reply.text, reply.seen) == ("I cannot see that in the image.", None)
+    assert reply.withheld == "not_sure"
 
 
 def test_a_broken_picture_is_refused_and_the_talk_goes_on() -> None:
@@ -92,11 +94,11 @@ def test_memory_outlives_the_process(tmp_path: Path) -> None:
     """Another toolkit, which knows no image, over a file closed and opened again."""
     file = str(tmp_path / "chat.db")
 
-    def say(text: str, images: list[bytes], thread_id: str = "a.b") -> chatbot.Reply:
+    def say(text: str, images: list[bytes], thread_id: str = "a.b") -> Reply:
         with SqliteSaver.from_conn_string(file) as memory, SqliteStore.from_conn_string(file) as s:
             kept = ImageStore(archive=StoreArchive(s))
             toolkit = LaserToolkit(engine=Shelf(), images=kept)
-            agent = chatbot.build_chatbot(toolkit, memory)
+            agent = build_chatbot(toolkit, memory)
             return chatbot.Chatbot(toolkit, agent).say(text, images, thread_id)
 
     before = say(SMALL, [scene(), scene(colour="blue")])

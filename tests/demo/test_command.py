@@ -22,7 +22,8 @@ def test_a_page_over_a_worker_needs_no_torch() -> None:
     """Asked in a fresh interpreter; `page` imports these and gradio."""
     code = (
         "import sys, laser_tools.client, laser_tools.pico, laser_tools.demo.asking, "
-        "laser_tools.demo.cards; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+        "laser_tools.demo.chat_cards; "
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

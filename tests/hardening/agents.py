@@ -13,8 +13,9 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 
+from laser_tools.tools.chatbot import build_chatbot
 from laser_tools.tools.langchain import LaserToolkit
-from tests.agents.application import build_agent, chatbot, deep_look, inspector
+from tests.agents.application import build_agent, deep_look, inspector
 from tests.hardening import injection
 
 
@@ -41,8 +42,8 @@ class Watched(injection.Obedient):
         return super()._generate(messages, stop, run_manager, **kwargs)
 
 
-def build_chatbot(toolkit: LaserToolkit, planner: BaseChatModel) -> object:
-    return chatbot.build_chatbot(toolkit, InMemorySaver(), planner)
+def build_chat(toolkit: LaserToolkit, planner: BaseChatModel) -> object:
+    return build_chatbot(toolkit, InMemorySaver(), planner)
 
 
 def build_deep_look(toolkit: LaserToolkit, planner: BaseChatModel) -> object:
@@ -71,7 +72,7 @@ def _checklist(question: str) -> dict[str, Any]:
 AGENTS: dict[str, injection.BuildAgent] = {
     "create_agent": injection.build_agent,
     "zoom_then_ask": build_agent,
-    "chatbot": build_chatbot,
+    "chatbot": build_chat,
     "inspector": build_inspector,
     "deep_look": build_deep_look,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from laser_tools.engine.base import Engine
 from laser_tools.engine.local import LocalEngine
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 HERE = ("127.0.0.1", None)  # None: what a URL holds itself (data:, blob:)
@@ -25,6 +25,7 @@ PATIENCE_MS = 120_000
 collect_ignore_glob = [] if find_spec("gradio") and find_spec("playwright") else ["test_*.py"]
 
 Open = Callable[..., "Page"]
+Beside = Callable[["Page"], "Page"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,14 +42,24 @@ def pico() -> Engine:
     return LocalEngine.from_pretrained("pico")
 
 
+@contextmanager
+def launched(playwright: Playwright) -> Iterator[Browser]:
+    """The browser that is installed here."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    assert found, "no browser: apt-get install chromium"
+    browser = playwright.chromium.launch(
+        executable_path=found, args=["--no-sandbox"], timeout=PATIENCE_MS
+    )
+    yield browser
+    browser.close()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    assert found, "no browser: apt-get install chromium"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with sync_playwright() as playwright, launched(playwright) as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -83,3 +94,19 @@ def open_page(browser: Browser) -> Iterator[Open]:
     assert strangers, "the page was not watched"
     assert [url for url in strangers if urlsplit(url).hostname not in HERE] == []
     assert errors == []
+
+
+@pytest.fixture
+def open_beside(browser: Browser) -> Iterator[Beside]:
+    """Opens another person's browser at the address of a page."""
+    with ExitStack() as stack:
+
+        def open_beside(page: Page) -> Page:
+            context = browser.new_context()
+            stack.callback(context.close)
+            other = context.new_page()
+            other.set_default_timeout(PATIENCE_MS)
+            other.goto(page.url)
+            return other
+
+        yield open_beside

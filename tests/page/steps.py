@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 
 def ask(page: Page, question: str | None = None, choices: str | None = None) -> str:
@@ -41,3 +41,27 @@ def problem(page: Page) -> str:
     assert words in pop_up.inner_text()
     page.locator(".toast-close").last.click()
     return words
+
+
+def open_chat(page: Page) -> None:
+    page.get_by_role("tab", name="Chat").click()
+    page.locator("#box textarea").wait_for()
+
+
+def attach(page: Page, path: Path) -> None:
+    """Put a picture beside the words that are being written."""
+    page.locator("#box input[type=file]").set_input_files(path)
+    page.locator("#box .thumbnail-item, #box .thumbnail-image").first.wait_for()
+
+
+def say(page: Page, words: str, path: Path | None = None) -> Locator:
+    """Write, attach, send, and wait for what is said to it."""
+    replies = page.locator("#log :is(.lt-reply, .lt-problem)")
+    before = replies.count()
+    if path is not None:
+        attach(page, path)
+    page.fill("#box textarea", words)
+    page.press("#box textarea", "Enter")
+    reply = replies.nth(before)
+    reply.wait_for()
+    return reply

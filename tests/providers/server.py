@@ -48,9 +48,9 @@ def _is_users(turn: Turn) -> bool:
 
 
 @contextmanager
-def serving() -> Iterator[tuple[Planner, str]]:
+def serving(kind: type[Planner] = Planner) -> Iterator[tuple[Planner, str]]:
     """The planner and the address of its server."""
-    planner = Planner()
+    planner = kind()
     by_path = {api.path: api for api in APIS.values()}
 
     class Handler(BaseHTTPRequestHandler):
