@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 Data = Annotated[
     Path | None, typer.Option(help="Folder of the set's official files; nothing is downloaded.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where an earlier run stopped; ask its errors again."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Questions per forward pass.")]
 RayOption = Annotated[
     int | None,

@@ -207,8 +207,22 @@ def test_an_error_of_one_question_is_a_line_and_the_others_are_answered(tmp_path
         ("q2", "laser"): "invalid_request",
     }
     assert errors["q2", "laser"].text == "Too long."
-    runs.start(path, runs.questions(4), asker.ask, resume=True)
-    assert len(keys(path)) == 8  # errors are not asked again
+
+
+def test_going_on_asks_errors_again_and_counts_them_once(tmp_path: Path) -> None:
+    path, items = tmp_path / "run.jsonl", runs.questions(4)
+    runs.start(path, items, Fails(n1=TooLarge(), n2=TooLarge()).ask)
+    assert runs.start(path, items, Fails(n2=TooLarge()).ask, resume=True) == [1, 1, 2]
+    found = read_lines(path)
+    assert [key for key, line in found.lines.items() if line.error] == [
+        ("q2", "plain"), ("q2", "laser"),
+    ]  # fmt: skip
+    plain = report_of(found, Halves()).methods["plain"]
+    assert (plain.n, plain.errors) == (3, {"too_large": 1})
+    again = fakes.FakeSubject()
+    runs.start(path, items, again.ask, resume=True)
+    assert len(again.requests) == 2  # by each method
+    assert not any(line.error for line in read_lines(path).lines.values())
 
 
 def test_a_question_out_of_bounds_is_a_line(tmp_path: Path) -> None:

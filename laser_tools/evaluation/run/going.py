@@ -33,13 +33,14 @@ def go(
     resume: bool,
     progress: Callable[[int], object] = lambda done: None,
 ) -> None:
-    """Ask what the file does not hold yet, and add it there; `progress` is told of items done.
+    """Ask what the file holds no answer to, and add it there; `progress` is told of items done.
 
+    An error of an earlier run is asked again: the line that is added then counts in its place.
     Raises InvalidRequest if the file is there without `resume`, or is another run's.
     """
     with Appender(path) as file:
         before = _found(path, run, resume)
-        done = set(before.lines)
+        done = {key for key, line in before.lines.items() if line.error is None}
         if run != before.run:
             file.append([Header(run=run).model_dump_json()])
         left = _left(items, run.methods, done, progress)
