@@ -1,7 +1,7 @@
 """Asks pico by each framework of docs/frameworks.md, in an environment of its own.
 
-    python -m tests.frameworks                      all of them
-    python -m tests.frameworks haystack-ai --keep   that package, its environment kept
+python -m tests.frameworks                      all of them
+python -m tests.frameworks haystack-ai --keep   that package, its environment kept
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def main(arguments: list[str]) -> int:
     """Print a line for each and how many went well; 1 unless all did."""
     given = _parser().parse_args(arguments)
     every = frameworks(PAGE.read_text(encoding="utf-8"))
-    chosen = [one for one in every if not given.packages or one.package in given.packages]
+    chosen = [each for each in every if not given.packages or each.package in given.packages]
     with tempfile.TemporaryDirectory() as folder, Workers({"LASER_API_KEYS": KEY}) as workers:
         built, worker = wheel.build(Path(folder)), workers.start()
-        worker.ready()
+        worker.ready(look_s=1.0)
         at = {"LASER_BASE_URL": worker.url, "LASER_API_KEY": KEY}
         fine = sum(_tried(framework, built, at, given.keep) for framework in chosen)
     print(f"frameworks: {fine} of {len(chosen)}")

@@ -17,7 +17,9 @@ from tests.providers.server import serving
 
 PATIENCE_S = 1200  # a busy machine takes ten times what an idle one does
 ANSWER = json.loads(SCENE.with_suffix(".json").read_text(encoding="utf-8"))["answer"]
-QUIET = {
+ALWAYS = {
+    "LASER_TIMEOUT_S": "300",
+    "OMP_NUM_THREADS": "1",
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",
     "HAYSTACK_TELEMETRY_ENABLED": "False",
@@ -64,4 +66,4 @@ def _variables(python: Path, folder: str, url: str) -> dict[str, str]:
     own = ("PYTHON", "LASER_", "OPENAI_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     model = {"OPENAI_API_KEY": "stub", "OPENAI_BASE_URL": url, "OPENAI_API_BASE": url}
-    return {**kept, **QUIET, **model, "PATH": path, "HOME": folder, "OMP_NUM_THREADS": "1", "LASER_TIMEOUT_S": str(PATIENCE_S)}
+    return {**kept, **ALWAYS, **model, "PATH": path, "HOME": folder}
