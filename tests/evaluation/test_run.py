@@ -22,6 +22,8 @@ from laser_tools.errors import (
     ModelUnavailable,
     TooLarge,
 )
+from laser_tools.evaluation import best_layer
+from laser_tools.evaluation.arms import Arm
 from laser_tools.evaluation.benchmarks.base import Item
 from laser_tools.evaluation.run.heat import MAX_SIDE, Heat
 from laser_tools.evaluation.run.jsonl import Appender, read_rows
@@ -118,6 +120,36 @@ def test_nothing_is_asked_twice_and_what_is_new_is_asked(tmp_path: Path) -> None
     assert told == [4, 4]
     assert len(subject.requests) == 8 * 3
     assert read_lines(path).run == more
+
+
+def test_best_layer_goes_on_with_its_layer_alone(tmp_path: Path) -> None:
+    path, subject = tmp_path / "run.jsonl", fakes.FakeSubject()
+    asked = runs.run_of(methods=("plain", "best-layer"), best_layer=1)
+    runs.start(path, runs.questions(2), subject.ask, run=asked)
+    found = read_lines(path)
+    assert found.run == asked
+    assert "best-layer is layer 1." in markdown(report_of(found, Halves()))
+    other = asked.model_copy(update={"best_layer": 2})
+    with pytest.raises(InvalidRequest, match="its best_layer is 1, now it would be 2"):
+        runs.start(path, runs.questions(4), subject.ask, run=other, resume=True)
+    fewer = runs.run_of(methods=("plain",))
+    runs.start(path, runs.questions(4), subject.ask, run=fewer, resume=True)
+
+
+def test_best_layer_is_chosen_on_another_split() -> None:
+    subject, mine = fakes.FakeSubject(), Halves()
+    assert arms_of(["best-layer"], LaserOptions(), remote=False, layer=1) == [
+        Arm("best-layer", LaserOptions(layer=1))
+    ]
+    with pytest.raises(InvalidRequest, match="name it"):
+        arms_of(["best-layer"], LaserOptions(), remote=False)
+    with pytest.raises(InvalidRequest, match="layers 0 to"):
+        best_layer.check_layer(subject, subject.n_layers)
+    assert best_layer.choosing_split(mine, "test") == "validation"
+    with pytest.raises(InvalidRequest, match="no other split"):
+        best_layer.choosing_split(mine, "validation")
+    assert best_layer.chosen_layer(subject, mine, "test", 0, LaserOptions()) == 0
+    assert {options.layer for options in subject.asked} == set(range(subject.n_layers))
 
 
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
