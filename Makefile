@@ -1,8 +1,9 @@
-# Five commands for a machine with nothing but Python >= 3.11 (and make):
+# Six commands for a machine with nothing but Python >= 3.11 (and make):
 #   make demo   ask about a shipped image, plainly and through LASER; writes evidence.png
 #   make test   lint, types, tests
 #   make test-portable   the tests that compute, as three kinds of CPU would, with 1 and 2 threads
 #   make page   the demo's page, in a Chromium that is installed here
+#   make frameworks   the tools in agents of other frameworks, each in an environment of its own
 #   make soak   load and attack a worker on loopback for half an hour; writes runs/soak.json
 # Each makes .venv first if it is not there. Without an NVIDIA GPU, torch's CPU build is enough:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -17,7 +18,9 @@ QUESTION := $(BIN)/python -c 'import json; print(json.load(open("laser_tools/pic
 
 PAGE := .venv-page
 
-.PHONY: demo test test-portable test-computing page soak lint types clean
+ONLY :=
+
+.PHONY: demo test test-portable test-computing page frameworks soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -44,6 +47,10 @@ test-portable:
 
 page: $(PAGE)/.page
 	$(PAGE)/bin/python -m pytest tests/demo tests/page
+
+# Some alone: make frameworks ONLY="haystack-ai crewai"
+frameworks: $(VENV)/.dev
+	$(BIN)/python -m tests.frameworks $(ONLY)
 
 soak: $(VENV)/.dev
 	mkdir -p runs

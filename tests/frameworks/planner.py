@@ -35,9 +35,11 @@ class StepPlanner(Planner):
 
     @property
     def offered(self) -> dict[str, Json]:
-        """The arguments' schemas by the tools' names, as the newest request has them."""
-        tools = [tool.get("function", tool) for tool in json.loads(self.bodies[-1])["tools"]]
-        return {tool["name"]: tool["parameters"] for tool in tools}
+        """The arguments' schemas by the tools' names, as the requests have them."""
+        requests = [json.loads(body) for body in self.bodies]
+        tools = [tool for request in requests for tool in request.get("tools") or ()]
+        functions = [tool.get("function", tool) for tool in tools]
+        return {function["name"]: function["parameters"] for function in functions}
 
     @property
     def heard(self) -> list[str]:
