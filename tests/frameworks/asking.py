@@ -13,6 +13,7 @@ from pathlib import Path
 from laser_tools.pico import SCENE
 from tests.frameworks.page import Framework
 from tests.frameworks.planner import FILE, StepPlanner
+from tests.providers.apis import Json
 from tests.providers.server import serving
 
 PATIENCE_S = 1200  # a busy machine takes ten times what an idle one does
@@ -56,8 +57,8 @@ def _missing(planner: StepPlanner, printed: str) -> str | None:
     return None if ANSWER in printed else "the answer is not printed"
 
 
-def _typed(schema: dict[str, dict[str, object]]) -> bool:
-    return all("type" in argument for argument in schema.get("properties", {}).values())  # type: ignore[union-attr]
+def _typed(schema: Json) -> bool:
+    return all("type" in argument for argument in schema.get("properties", {}).values())
 
 
 def _variables(python: Path, folder: str, url: str) -> dict[str, str]:

@@ -78,7 +78,7 @@ def compared(found: dict[str, Any], name: str, method: Any, items: Sequence[Item
     subject = VLMSubject(LoadModel("pico").vlm())
     ours = run_arm(subject.ask, Arm(method, LaserOptions(), method), items)
     right = sum(outcome.score for outcome in ours) / len(ours)
-    theirs = found["results"][name]["exact_match,none"]
+    theirs: float = found["results"][name]["exact_match,none"]
     said = [sample["filtered_resps"][0] for sample in found["samples"][name]]
     same = sum(a.strip() == b.result.answer.strip() for a, b in zip(said, ours, strict=True))
     sys.stdout.write(
