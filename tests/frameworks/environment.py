@@ -31,8 +31,17 @@ def environment(folder: Path, needs: Sequence[str], keep: bool) -> Iterator[Path
 
 def _install(python: Path, needs: Sequence[str]) -> None:
     """Raises NotInstalled where pip does not find versions that go together."""
-    # the pip of our own Python: what it was told on the command line of make holds here too
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    # by the pip of our own Python; what it compiles would be used once
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-compile",
+    ]
     done = subprocess.run([*pip, *needs], capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotInstalled(done.stderr.strip().splitlines()[-1])
