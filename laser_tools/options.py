@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from laser_tools.schema import Frozen
 
@@ -24,6 +24,8 @@ Negative = Literal["pixels", "keys", "auto"]
 class AbstainOptions(Frozen):
     """Answers that say that there is none; lists of your own replace these."""
 
+    model_config = ConfigDict(allow_inf_nan=False)  # of every option: NaN passes no comparison
+
     says_not_there: tuple[str, ...] = (
         "nothing", "none", "nobody", "no one", "nowhere", "not there", "not present",
         "not visible", "there is none", "there is nothing",
@@ -35,7 +37,23 @@ class AbstainOptions(Frozen):
     )  # fmt: skip
 
 
-class PromptOptions(AbstainOptions):
+class PresenceOptions(Frozen):
+    """Asking the model whether what a question names is there at all (not in the paper)."""
+
+    existence: str = "Is there a {target} in the image?"
+    # where "no" wins by this (logits) for something a question names, an answer that claims
+    # something of it is withheld as not there; None: not asked
+    presence_margin: float | None = None
+
+    @field_validator("existence")
+    @classmethod
+    def _names_target(cls, template: str) -> str:
+        if template.count("{target}") != 1:
+            raise ValueError("It must hold {target}, once.")
+        return template
+
+
+class PromptOptions(AbstainOptions, PresenceOptions):
     """Wording of the prompt around a question, and the size of its image (LASER section 3.2)."""
 
     answer_instruction: str = ""  # a line after the question, "" = none
@@ -154,7 +172,8 @@ PAPER = LaserOptions(alpha=1.0, negative="pixels", direct_margin=None, again_mar
 # stands in one of these three (tests/test_options.py).
 
 SHAPE_EVERY_ANSWER = frozenset({
-    "answer_instruction", "max_visual_tokens", "says_not_there", "says_unclear",
+    "answer_instruction", "max_visual_tokens", "says_not_there", "says_unclear", "existence",
+    "presence_margin",
 })  # fmt: skip
 """Options that change the margins of every answer, a plain one's as well, or whether it is one."""
 

@@ -25,6 +25,13 @@ def test_what_makes_no_sense_is_refused(field: dict[str, float]) -> None:
         LaserOptions.model_validate(field)
 
 
+@pytest.mark.parametrize("option", ["again_margin", "alpha", "direct_margin", "verify_margin"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_is_one(option: str, value: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        LaserOptions.model_validate({option: value})
+
+
 def test_options_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         LaserOptions().alpha = 2.0

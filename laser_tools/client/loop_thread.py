@@ -15,6 +15,9 @@ T = TypeVar("T")
 class LoopThread:
     """Runs coroutines while it holds `resource` open. The thread never keeps the process alive.
 
+    anyio's blocking portal would be shorter, but one that nobody closes hangs the interpreter's
+    exit (4.16.0), and nobody has to close an engine.
+
     Raises OSError where there is no file descriptor left for an event loop.
     """
 

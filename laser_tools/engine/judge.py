@@ -48,11 +48,12 @@ def judged(
 
     `calibration` is one that covers the request.
     """
-    if calibration is not None and getattr(options, "second_opinion", "none") == "choose":
+    choose = getattr(options, "second_opinion", "none") == "choose" and answer.abstain is None
+    if calibration is not None and choose:
         answer = surer(answer, calibration, options)
     if not answer.answer:
         return _withheld(answer, NOT_SURE)
-    if reason := abstention(answer.answer, options):
+    if reason := answer.abstain or abstention(answer.answer, options):
         confidence = None if calibration is None else 0.0  # it names nothing that could be right
         return answer.model_copy(update={"abstain": reason, "confidence": confidence})
     if calibration is None:

@@ -15,6 +15,7 @@ from laser_tools.engine.judge import check_max_error, covering, judged
 from laser_tools.errors import InvalidRequest, TooLarge
 from laser_tools.grounding.confidence import Calibration
 from laser_tools.methods import METHODS, laser
+from laser_tools.methods.presence import present_only
 from laser_tools.options import LaserOptions, PromptOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.stop import ShouldStop, never
@@ -174,7 +175,16 @@ class LocalEngine(Engine):
 
 def served(kind: Kind) -> Serve:
     """The function that serves requests of a kind."""
-    return laser.zoom if kind == "zoom" else METHODS[kind].answer
+    if kind == "zoom":
+        return laser.zoom
+    method = METHODS[kind]
+
+    def answer(
+        call: ModelCall, requests: Sequence[AnswerRequest], options: PromptOptions
+    ) -> list[GroundedAnswer]:
+        return present_only(call, requests, method.answer(call, requests, options), options)
+
+    return answer
 
 
 def _measured(results: Sequence[Result], call: ModelCall) -> list[Result]:

@@ -26,18 +26,17 @@ from laser_tools.grounding.similarity import (
 from laser_tools.methods.base import Method
 from laser_tools.methods.localise import AttentionMaps, Looked
 from laser_tools.methods.pipeline import CropMethod, from_view, goes_on
+from laser_tools.methods.presence import existence, existence_prompts
 from laser_tools.methods.targets import targets
 from laser_tools.methods.views import positive_view
 from laser_tools.options import CropOptions
 from laser_tools.schema import Box, Evidence
 from laser_tools.vlm.call import ModelCall
-from laser_tools.vlm.choices import first_tokens
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.prompts import (
     Encoded,
     Prompt,
     question_from_end,
-    tail_text,
     token_layout,
     visual_positions,
 )
@@ -46,15 +45,11 @@ from laser_tools.vlm.reading.values import value_features
 
 FIRST_LAYER_SHARE = 14 / 32
 """The paper's first layer over the depth, for LLaVA-1.5; it reads from there to the last."""
-YES, NO = ("Yes", "yes"), ("No", "no")
-PLACES_A_PASS = 16
-"""Crops that are asked about together, so that memory does not grow with the budget."""
 
 
 class FocusOptions(CropOptions):
     """Options of FOCUS. The defaults are the paper's for LLaVA-1.5, where it says."""
 
-    existence: str = "Is there a {target} in the image?"
     first_layer: int | None = Field(default=None, ge=0)  # None = the paper's share of the depth
     n_steps: int = Field(default=8, ge=1, le=64)  # places asked about, for each thing
     n_anchors: int = Field(default=30, ge=1)
@@ -63,13 +58,6 @@ class FocusOptions(CropOptions):
     place_level: float = Field(default=1.0, ge=0.0)  # open: its mean over the map's, to grow
     place_overlap: float = Field(default=0.3, ge=0.0, le=1.0)  # open: intersection over union
     direct_margin: float | None = None  # every question looks
-
-    @field_validator("existence")
-    @classmethod
-    def _names_target(cls, template: str) -> str:
-        if template.count("{target}") != 1:
-            raise ValueError("It must hold {target}, once.")
-        return template
 
     @field_validator("place_cells")
     @classmethod
@@ -117,9 +105,9 @@ def look(call: ModelCall, prompts: Sequence[Prompt], options: FocusOptions) -> L
     query = read(call, prompts, watch="last") if goes_on(call.vlm, options) else None
     names = [targets(prompt.question or "") for prompt in prompts]
     asked = [
-        Prompt(prompt.images, options.existence.replace("{target}", name))
+        asking
         for prompt, several in zip(prompts, names, strict=True)
-        for name in several
+        for asking in existence_prompts(prompt.images, several, options)
     ]
     things = iter(_similar(call, asked, options))
     by_prompt = [[next(things) for _ in several] for several in names]
@@ -182,26 +170,9 @@ def _surest(
         for thing in things
         for box, _ in thing.places
     ]
-    sure = iter(_existence(call, crops) if options.n_steps > 1 else [0.0] * len(crops))
+    sure = iter(existence(call, crops) if options.n_steps > 1 else [0.0] * len(crops))
     ranked = [[(next(sure), place) for place in thing.places] for thing in things]
     return [max(several, key=lambda pair: pair[0])[1] if several else None for several in ranked]
-
-
-def _existence(call: ModelCall, crops: Sequence[Prompt]) -> list[float]:
-    """By how many logits each prompt's answer is yes rather than no; higher is surer."""
-    found: list[float] = []
-    for start in range(0, len(crops), PLACES_A_PASS):
-        passed = read(call, crops[start : start + PLACES_A_PASS], watch="last")
-        logits = passed.next_logits.float().cpu()
-        tails = [tail_text(call.vlm, text) for text in passed.texts]
-        found += [_yes(call.vlm, row, tail) for row, tail in zip(logits, tails, strict=True)]
-    return found
-
-
-def _yes(vlm: VLM, logits: Tensor, tail: str) -> float:
-    """0 for a model that has no such words."""
-    yes, no = (first_tokens(vlm, tail, words) for words in (YES, NO))
-    return float(logits[yes].max() - logits[no].max()) if yes and no else 0.0
 
 
 def _maps(

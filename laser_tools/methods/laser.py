@@ -19,11 +19,18 @@ from laser_tools.methods.pipeline import (
     Done,
     decoded,
     from_view,
+    said,
     sure,
 )
 from laser_tools.methods.views import positive_view
-from laser_tools.options import AgainOptions, LaserOptions, LookOptions, RegionOptions
-from laser_tools.schema import ZoomRequest, ZoomResult
+from laser_tools.options import (
+    AbstainOptions,
+    AgainOptions,
+    LaserOptions,
+    LookOptions,
+    RegionOptions,
+)
+from laser_tools.schema import Said, ZoomRequest, ZoomResult
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
 
@@ -52,8 +59,11 @@ def verified(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]
     margin = again_margin(batch.call.vlm, batch.options)
     doubtful = [i for i in indices if _in_doubt(done[i], regions[i], margin, batch.options)]
     closer = _inside_crops(batch, doubtful, regions) if doubtful else {}
-    better = {i: found for i, found in closer.items() if _better(found, done[i], batch.options)}
-    return done | better
+    return done | {
+        i: found
+        for i, found in closer.items()
+        if overrules(said(found.decoded), said(done[i].decoded), batch.options)
+    }
 
 
 def _two_streams(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:
@@ -76,20 +86,19 @@ def _in_doubt(
     """True where the answer is not clear and there is one place that has enough of the map."""
     if margin is None or region.evidence[0].score < options.again_share:
         return False
-    return _first(answered) < margin
+    return _first(said(answered.decoded)) < margin
 
 
-def _better(closer: Answered, before: Answered, options: LaserOptions) -> bool:
-    """The surer one is; but a closer look sees less: that it finds nothing overrules no answer."""
-    if abstention(closer.decoded.text, options) and not abstention(before.decoded.text, options):
+def overrules(closer: Said, before: Said, options: AbstainOptions) -> bool:
+    """The surer one does; but one that finds nothing overrules no answer: it saw less."""
+    if abstention(closer.answer, options) and not abstention(before.answer, options):
         return False
     return _first(closer) > _first(before)
 
 
-def _first(answered: Answered) -> float:
+def _first(answer: Said) -> float:
     """The margin of the first token that was decided, in logits."""
-    margins = answered.decoded.margins
-    return margins[0].margin if margins else math.inf
+    return answer.margins[0].margin if answer.margins else math.inf
 
 
 def _inside_crops(batch: Batch, indices: Sequence[int], regions: Mapping[int, Region]) -> Done:

@@ -151,7 +151,7 @@ class CropMethod:
             crop_boxes=region.crops if region and cropped else (),
             localisation=seen.maps[i].as_localisation() if i in seen.maps else None,
             margins=answered.decoded.margins,
-            plain=_said(seen.plain[i].decoded) if i in seen.plain else None,
+            plain=said(seen.plain[i].decoded) if i in seen.plain else None,
             prefix_hits=batch.call.hits(request.image),
         )
 
@@ -191,7 +191,8 @@ def _going_on(batch: Batch, asked: Sequence[int], found: Read, rows: Sequence[in
     return decoded(part, batch, chosen, going_on, "direct")
 
 
-def _said(decoded: Decoded) -> Said:
+def said(decoded: Decoded) -> Said:
+    """What was decoded, without the numbers of its decoding."""
     return Said(answer=decoded.text, margins=decoded.margins)
 
 

@@ -85,3 +85,29 @@ def test_a_model_reads_the_crop_alone_without_vat() -> None:
     assert (answer.route, len(answer.crop_boxes)) == ("zoom", 2)
     assert answer.crop_boxes == true_crops(asked, options)
     assert all(token.vat_margin is None for token in answer.margins)
+
+
+def test_a_crop_around_all_of_the_evidence_is_cropped_again_and_the_surer_answer_stays() -> None:
+    vlm, where = toy_llava(), at(30, 30, 20)
+    asked = replace(item(where), image=picture, question="what colour is the star?")
+    requests: list[AnswerRequest] = []
+
+    def ask(batch: Sequence[AnswerRequest], options: LaserOptions) -> list[GroundedAnswer]:
+        requests.extend(batch)
+        return LocalEngine(vlm, options).answer(batch)
+
+    options = LaserOptions(direct_margin=None, min_crop_px=32)
+    (answer,) = ask_oracle(ask, [asked], options)
+    _, first, closer = requests
+    assert first.box is not None
+    assert closer.image.size == (first.box.width, first.box.height)
+    (crop,) = answer.crop_boxes
+    assert evidence_share([where], crop) == 1
+    assert answer.image_size == picture().size
+    alone = LocalEngine(vlm, options.model_copy(update={"verify_margin": 0.0}))
+    surest = max(alone.answer([first, closer]), key=lambda said: said.margins[0].margin)
+    assert answer.answer == surest.answer
+
+    requests.clear()
+    ask_oracle(ask, [asked], options.model_copy(update={"again_margin": None}))
+    assert len(requests) == 2

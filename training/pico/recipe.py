@@ -54,7 +54,7 @@ PLANS = (
     Plan("twins", text_step, 500, 48, 1e-3, TWINS, draws=False, needs=("text",), owns=LANGUAGE),
     Plan("tower", tower_step, 5000, 64, 2e-3, owns=TOWER),
     Plan("align", align_step, 1500, 64, 2e-3, needs=("tower", "twins")),
-    Plan("joint", joint_step, 1300, 20, 4e-4, needs=("align",)),
+    Plan("joint", joint_step, 3300, 20, 4e-4, needs=("align",)),
 )
 STAGES = tuple(plan.name for plan in PLANS)
 

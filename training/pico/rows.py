@@ -18,7 +18,16 @@ from training.pico.build import GRID, INSTRUCTION
 from training.pico.cells import MAX_LABEL, characters
 from training.pico.diets import PAIRS, TRIPLES, Diet
 from training.pico.questions import carrier, location, placed
-from training.pico.views import ViewSpec, what_is_seen
+from training.pico.views import (
+    ANYWHERE,
+    INSIDE,
+    INSIDE_OTHER,
+    MASKED_NEAR,
+    NEAR,
+    NEAR_OTHER,
+    ViewSpec,
+    what_is_seen,
+)
 
 KINDS = (
     "existence", "attribute", "reading", "tiny", "habit", "broken", "relation",
@@ -33,6 +42,9 @@ READ_KINDS = ("reading", "tiny", "habit", "broken", "neighbour reading", "same l
 READABLE_SHARE = 0.85  # of questions for labels, where there are crops: those inside of these
 MASKED_SHARE = 0.3  # of questions about a view with a masked thing: about that
 BLANK_SHARE = 0.05  # of questions for labels: of things without one
+COMPARED_SHARE = 0.4  # of questions, where two labels can be read and compared
+COMPARED_BLIND_SHARE = 0.3  # of these the last position seldom has to read two labels at once
+CLOSE = (NEAR, NEAR_OTHER, ANYWHERE, INSIDE, INSIDE_OTHER, MASKED_NEAR)  # labels can be read in
 LABEL_KINDS = ("label", "neighbour reading", "same label", "carrier")
 Asker = Callable[[np.random.Generator, View], Question | None]
 
@@ -145,7 +157,7 @@ class RowMaker:
         if masked:
             view = replace(view, cut=(*view.cut, masked))
         shown = {t.name for v in views[1:] for t in what_is_seen(scene, specs[v]).things}
-        near = narrowed(view, shown)
+        near = view if views[0] in CLOSE and images == 1 else narrowed(view, shown)
         asked = [self._asked(rng, view, near, masked) for _ in range(self.diet.questions)]
         return Row(scene_id, views, [self._segment(rng, question, view) for question in asked])
 
@@ -155,6 +167,9 @@ class RowMaker:
         """A question of the diet; where the view has no subject for it, one without an answer."""
         if masked and rng.random() < MASKED_SHARE:
             return _about_masked(rng, masked)
+        compared = twins(rng, near) or twins(rng, near)
+        if compared and rng.random() < COMPARED_SHARE:
+            return compared
         kind = list(self.diet.mix)[rng.choice(len(self.diet.mix), p=list(self.diet.mix.values()))]
         if kind in LABEL_KINDS and near.things and rng.random() < READABLE_SHARE:
             question = self._askers[kind](rng, near)
@@ -170,7 +185,10 @@ class RowMaker:
             text = f"{text} {INSTRUCTION}".strip()
         prompt = self.ids(f"{text} assistant:")
         answer_ids = [*self.ids(question.answer), self.tokenizer.eos_token_id]
-        blind = bool(rng.random() < self.diet.blind_share)
+        share = self.diet.blind_share
+        if question.type == "same label":
+            share = min(share, COMPARED_BLIND_SHARE)
+        blind = bool(rng.random() < share)
         places, labels = _places(question, view), _labels(question)
         return Segment(question.type, prompt, answer_ids, blind, places, labels)
 

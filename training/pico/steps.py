@@ -208,10 +208,10 @@ def joint_step(parts: Parts, world: World, rng: Draw, batch: int) -> Stepped:
     """Pixels to answers; what tower and projector were taught goes on at a smaller weight.
 
     Sparse batches leave out most of the background, which costs as much as the things do. Some
-    batches are symbolic, as in `text`: without them what was learned there was forgotten.
+    batches are symbolic, as in `twins`: without them what was learned there was forgotten.
     """
-    if rng.random() < world.diet.symbolic_share:
-        return text_step(parts, world, rng, batch)
+    if world.recalled and rng.random() < world.diet.recalled_share:
+        return text_step(parts, world.recalled, rng, batch)
     rows = world.rows(rng, batch)
     drawn = world.drawn_targets(rows)
     sparse = rng.random() < world.diet.sparse_share

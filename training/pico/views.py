@@ -76,6 +76,12 @@ def _subjects(rng: np.random.Generator, scene: Scene) -> tuple[Thing | None, Thi
     return a, b
 
 
+def to_be_compared(scene: Scene) -> bool:
+    """Whether the things looked at, far apart, carry the same label, or nearly."""
+    a, b = _subjects(np.random.default_rng((*scene.seed, 3)), scene)
+    return bool(a and b and a.label and b.label and unlike(a.label, b.label) in (0, 1))
+
+
 def _around(
     rng: np.random.Generator, outer: Rectangle, thing: Thing | None, share: float
 ) -> Rectangle:

@@ -20,7 +20,9 @@ from training.pico.cells import cell_targets, glyph_targets
 from training.pico.diets import Diet
 from training.pico.rows import Row, RowMaker
 from training.pico.store import ViewStore
-from training.pico.views import ViewSpec, view_specs, what_is_seen
+from training.pico.views import ViewSpec, to_be_compared, view_specs, what_is_seen
+
+MOST_IMAGES, PICKED_FROM = 3, 6
 
 
 @lru_cache(maxsize=20_000)
@@ -48,6 +50,7 @@ class World:
     ) -> None:
         self.split, self.count, self.store, self.diet = split, scenes, store, diet
         self.maker = RowMaker(build_tokenizer(), diet, split)
+        self.recalled = World(split, scenes, diet.recalled) if diet.recalled else None
 
     def scene(self, index: int) -> tuple[Scene, list[ViewSpec]]:
         """Scene `index`, cut down to as many things as the diet allows."""
@@ -63,8 +66,15 @@ class World:
     def rows(self, rng: np.random.Generator, count: int) -> list[Row]:
         """Rows that all have as many images: a batch is padded to its longest."""
         images = 1 + int(rng.choice(3, p=self.diet.images))
-        picked = [int(index) for index in rng.integers(self.count, size=count)]
+        picked = [self._picked(rng, images) for _ in range(count)]
         return [self.maker.row(rng, index, *self.scene(index), images) for index in picked]
+
+    def _picked(self, rng: np.random.Generator, images: int) -> int:
+        """Any scene; for an image and two crops rather one with two labels to compare in them."""
+        drawn = [int(index) for index in rng.integers(self.count, size=PICKED_FROM)]
+        if images < MOST_IMAGES:
+            return drawn[0]
+        return next((at for at in drawn if to_be_compared(self.scene(at)[0])), drawn[0])
 
     def targets(self, row: Row) -> np.ndarray:
         """(views, GRID, GRID, PLANES) cell targets of a row."""
