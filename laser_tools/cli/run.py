@@ -88,6 +88,7 @@ def run(
     console.require("The bench", "engine")
     from laser_tools.evaluation import best_layer
     from laser_tools.evaluation.benchmarks import benchmark
+    from laser_tools.evaluation.run.going import check_free
     from laser_tools.evaluation.run.setup import check_methods, instructed, questions
 
     place = Place(worker, model, device, revision, dtype, options, ray)
@@ -97,6 +98,7 @@ def run(
     check_methods(names, remote=worker is not None)
     asked = questions(mine, split, n, seed)
     lines = _lines_file(json_file or Path(f"{set_name.replace('/', '-')}.json"))
+    check_free(lines, resume)  # before anything that takes time
     known = _layer_of(lines) if layer is None and resume else layer
     if best_layer.BEST_LAYER in names and known is None:
         best_layer.choosing_split(mine, asked.split)

@@ -65,16 +65,21 @@ def _left(
 
 def _found(path: Path, run: Run, resume: bool) -> Lines:
     """What the file of an earlier run holds."""
+    check_free(path, resume)
     if not whole_bytes(path):
         return Lines()
-    if not resume:
-        raise InvalidRequest(
-            f"{path} holds a run already: go on with --resume, or choose another --json."
-        )
     before = read_lines(path, lambda line: line.model_copy(update={"judged": None}))
     if before.run is not None:
         check_same(before.run, run, path)
     return before
+
+
+def check_free(path: Path, resume: bool) -> None:
+    """Raises InvalidRequest for the file of an earlier run that is not to go on."""
+    if not resume and path.exists() and whole_bytes(path):
+        raise InvalidRequest(
+            f"{path} holds a run already: go on with --resume, or choose another --json."
+        )
 
 
 def in_turn(
