@@ -1,4 +1,4 @@
-# Eight commands for a machine with nothing but Python >= 3.11 (and make):
+# Commands for a machine with nothing but Python >= 3.11 (and make):
 #   make demo   ask about a shipped image, plainly and through LASER; writes evidence.png
 #   make test   lint, types, tests
 #   make test-portable   the tests that compute, as three kinds of CPU would, with 1 and 2 threads
@@ -7,6 +7,7 @@
 #   make docs   the site, into site/html; warnings are errors
 #   make pictures   the concepts' pictures, drawn anew from pico
 #   make sizes   what an installation takes, extra by extra
+#   make frameworks   the tools in agents of other frameworks, each in an environment of its own
 #   make soak   load and attack a worker on loopback for half an hour; writes runs/soak.json
 # Each makes .venv first if it is not there. Without an NVIDIA GPU, torch's CPU build is enough:
 #   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -22,7 +23,9 @@ QUESTION := $(BIN)/python -c 'import json; print(json.load(open("laser_tools/pic
 PAGE := .venv-page
 SIZES := .venv-sizes
 
-.PHONY: demo test test-portable test-computing page page-pictures docs pictures sizes soak lint types clean
+ONLY :=
+
+.PHONY: demo test test-portable test-computing page page-pictures frameworks docs pictures sizes soak lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.engine
@@ -61,6 +64,10 @@ pictures: $(VENV)/.engine
 
 sizes:
 	$(PYTHON) -m documentation.sizes --into $(SIZES)
+
+# Some alone: make frameworks ONLY="haystack-ai crewai"
+frameworks: $(VENV)/.dev
+	$(BIN)/python -m tests.frameworks $(ONLY)
 
 soak: $(VENV)/.dev
 	mkdir -p runs

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from laser_tools.evaluation.sweep import Row
 
 METHODS = "plain,fixed-layer,best-layer,raw-attention,laser,oracle"  # evaluation/bench.py
-LAYER_QUESTIONS = 480  # of validation, at most, to choose best-layer
 
 Items = Annotated[int, typer.Option("--n", min=1, help="How many questions.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Questions per forward pass.")]
@@ -61,6 +60,7 @@ def microscenes(
     console.require("The bench", "engine")
     from laser_tools.evaluation.bench import Setup, bench, score_layers
     from laser_tools.evaluation.benchmarks import benchmark
+    from laser_tools.evaluation.best_layer import LAYER_QUESTIONS
     from laser_tools.evaluation.subject import VLMSubject
 
     asked = benchmark("microscenes")

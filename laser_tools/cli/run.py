@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from laser_tools.evaluation.run.lines import Run
     from laser_tools.evaluation.run.setup import Questions
     from laser_tools.options import LaserOptions
+    from laser_tools.vlm.model import VLM
 
 Data = Annotated[
     Path | None, typer.Option(help="Folder of the set's official files; nothing is downloaded.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where an earlier run stopped; ask its errors again."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Questions per forward pass.")]
 RayOption = Annotated[
     int | None,
@@ -63,6 +67,9 @@ def run(
     split: Annotated[str | None, typer.Option(help="Default: the set's first.")] = None,
     n: Annotated[int | None, typer.Option("--n", min=1, help="How many; default: all.")] = None,
     seed: console.Seed = 0,
+    layer: Annotated[
+        int | None, typer.Option(min=0, help="The layer of best-layer; default: it is chosen.")
+    ] = None,
     resume: Resume = False,
     json_file: Report = None,
     batch_size: BatchSize = 16,
@@ -73,19 +80,29 @@ def run(
     worker: console.Worker = None,
     ray: RayOption = None,
 ) -> None:
-    """Ask a set's questions by several methods; write a line for each, then the report."""
+    """Ask a set's questions by several methods; write a line for each, then the report.
+
+    best-layer is LASER at the fixed layer that is right most often on 480 questions of another
+    split (validation, else train), or at --layer.
+    """
     console.require("The bench", "engine")
+    from laser_tools.evaluation import best_layer
     from laser_tools.evaluation.benchmarks import benchmark
-    from laser_tools.evaluation.run.setup import arms_of, instructed, questions
+    from laser_tools.evaluation.run.going import check_free
+    from laser_tools.evaluation.run.setup import check_methods, instructed, questions
 
     place = Place(worker, model, device, revision, dtype, options, ray)
     mine = benchmark(set_name, data)
     chosen = instructed(console.options_from(options), mine)
     names = tuple(name.strip() for name in methods.split(","))
-    arms_of(names, chosen, remote=worker is not None)
+    check_methods(names, remote=worker is not None)
     asked = questions(mine, split, n, seed)
     lines = _lines_file(json_file or Path(f"{set_name.replace('/', '-')}.json"))
-    _go(_Plan(mine, chosen, names, asked), place, lines, batch_size, resume)
+    check_free(lines, resume)  # before anything that takes time
+    known = _layer_of(lines) if layer is None and resume else layer
+    if best_layer.BEST_LAYER in names and known is None:
+        best_layer.choosing_split(mine, asked.split)
+    _go(_Plan(mine, chosen, names, asked, known), place, lines, batch_size, resume)
     _deliver(lines, mine, asked)
 
 
@@ -95,6 +112,28 @@ class _Plan:
     options: LaserOptions
     methods: tuple[str, ...]
     asked: Questions
+    layer: int | None  # of best-layer; None while it is not chosen
+
+    def with_layer(self, vlm: VLM) -> _Plan:
+        """The same, with a layer that the model has, chosen where best-layer is asked for."""
+        from laser_tools.evaluation import best_layer
+        from laser_tools.evaluation.subject import VLMSubject
+
+        if best_layer.BEST_LAYER not in self.methods:
+            return replace(self, layer=None)
+        subject, asked = VLMSubject(vlm), self.asked
+        if self.layer is not None:
+            return replace(self, layer=best_layer.check_layer(subject, self.layer))
+        with console.progress(best_layer.LAYER_QUESTIONS, "layers") as bar:
+            return replace(self, layer=best_layer.chosen_layer(
+                subject, self.mine, asked.split, asked.seed, self.options, bar.update
+            ))  # fmt: skip
+
+    def arms(self, place: Place) -> list[Arm]:
+        """Raises InvalidRequest for best-layer while it is not chosen."""
+        from laser_tools.evaluation.run.setup import arms_of
+
+        return arms_of(self.methods, self.options, place.worker is not None, self.layer)
 
     def run(self, place: Place, model: str) -> Run:
         """What stands in the first line of the file."""
@@ -111,8 +150,17 @@ class _Plan:
             metric=self.mine.metric,
             instruction=self.options.answer_instruction,
             options={} if place.worker else self.options.model_dump(),
+            best_layer=self.layer,
             made_with={"versions": machine.versions(), "commit": machine.commit()},
         )
+
+
+def _layer_of(lines: Path) -> int | None:
+    """The layer that an earlier run chose."""
+    from laser_tools.evaluation.run.lines import read_lines
+
+    before = read_lines(lines).run if lines.exists() else None
+    return None if before is None else before.best_layer
 
 
 def _lines_file(report: Path) -> Path:
@@ -126,7 +174,7 @@ def _go(plan: _Plan, place: Place, path: Path, batch_size: int, resume: bool) ->
     from laser_tools.evaluation.run.setup import with_line
 
     with ExitStack() as held:
-        name, ask = _asking(plan, place, held)
+        plan, name, ask = _asking(plan, place, held)
         items: Iterable[Item] = plan.asked
         if place.worker:
             items = (with_line(item, plan.options.answer_instruction) for item in plan.asked)
@@ -134,17 +182,15 @@ def _go(plan: _Plan, place: Place, path: Path, batch_size: int, resume: bool) ->
         go(path, plan.run(place, name), items, ask, batch_size, resume, bar.update)
 
 
-def _asking(plan: _Plan, place: Place, held: ExitStack) -> tuple[str, AskBatches]:
-    """The model's name, and how batches are asked of it."""
+def _asking(plan: _Plan, place: Place, held: ExitStack) -> tuple[_Plan, str, AskBatches]:
+    """The plan with its layer, the model's name, and how batches are asked of it."""
     from laser_tools.evaluation.run.asker import remote_asker
     from laser_tools.evaluation.run.asking import ask_batch
     from laser_tools.evaluation.run.going import in_turn
-    from laser_tools.evaluation.run.setup import arms_of
 
-    arms = arms_of(plan.methods, plan.options, remote=place.worker is not None)
     asker: Asker
     if place.ray and not place.worker:
-        return _spread(plan, place, arms)
+        return plan, *_spread(plan, place, plan.arms(place))
     if place.worker:
         here = place.device, place.revision, place.dtype, place.options, place.ray
         client = held.enter_context(console.remote(place.worker, *here))
@@ -153,10 +199,10 @@ def _asking(plan: _Plan, place: Place, held: ExitStack) -> tuple[str, AskBatches
         from laser_tools.evaluation.run.local import local_asker
 
         vlm = console.load_model(place.model, place.device, place.revision, place.dtype)
-        asker = local_asker(vlm)
-    return asker.model, in_turn(
-        lambda items, done: ask_batch(asker, arms, items, plan.mine.score, done)
-    )
+        plan, asker = plan.with_layer(vlm), local_asker(vlm)
+    arms, score = plan.arms(place), plan.mine.score
+    ask = in_turn(lambda items, done: ask_batch(asker, arms, items, score, done))
+    return plan, asker.model, ask
 
 
 def _spread(plan: _Plan, place: Place, arms: list[Arm]) -> tuple[str, AskBatches]:

@@ -87,8 +87,7 @@ class Setup:
     @property
     def best_layer(self) -> int | None:
         """The layer that was right most often, of equal ones the first."""
-        scores = self.validation_by_layer
-        return scores.index(max(scores)) if scores else None
+        return best_of(self.validation_by_layer) if self.validation_by_layer else None
 
 
 @dataclass(frozen=True)
@@ -143,6 +142,11 @@ def score_layers(
     variants = {str(layer): options.model_copy(update={"layer": layer}) for layer in layers}
     rows = sweep(subject.ask, items, variants, progress=progress, score=score)
     return tuple(row.accuracy[report.OVERALL] for row in rows)
+
+
+def best_of(scores: Sequence[float]) -> int:
+    """The first of the layers with the highest score."""
+    return scores.index(max(scores))
 
 
 def _arm(name: str, setup: Setup, subject: Subject) -> Arm:

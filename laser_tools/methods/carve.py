@@ -23,8 +23,7 @@ from laser_tools.methods.localise import (
     AttentionMaps,
     AttentionPair,
     Looked,
-    compared,
-    general_prompts,
+    against_general,
     with_map,
 )
 from laser_tools.methods.pipeline import CropMethod, from_view, goes_on
@@ -71,7 +70,7 @@ def look(call: ModelCall, prompts: Sequence[Prompt], options: CarveOptions) -> L
         return with_map(pair, strongest, ratios.sum(dim=0))
 
     until = None if goes_on(call.vlm, options) else last
-    return compared(call, prompts, general_prompts(prompts), rule, options, until=until)
+    return against_general(call, prompts, rule, options, until)
 
 
 def _layers(vlm: VLM, options: CarveOptions) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from laser_tools.schema import Box, Localisation
 from laser_tools.vlm.budget import budget_of
 from laser_tools.vlm.call import ModelCall
 from laser_tools.vlm.model import VLM
+from laser_tools.vlm.prefix_cache import LookKey
 from laser_tools.vlm.prompts import Prompt, token_layout
 from laser_tools.vlm.reading import read
 from laser_tools.vlm.reading.base import Read, Readout
@@ -105,23 +106,47 @@ def compared(
     rule: MapRule,
     options: object,
     watch: Readout = "last",
-    until: int | None = None,
 ) -> Looked:
     """Maps by `rule` from the attention of `prompts` and of `others`, all read in the same pass.
 
-    `others` has a prompt per prompt, or none. With `until`, the last layer that the rule needs,
-    no answer goes on from the pass.
+    `others` has a prompt per prompt, or none.
     """
-    n = len(prompts)
-    found = read(call, [*prompts, *others], watch=watch, until=until)
-    with call.stage("attend"):
-        pairs = [_pair(call.vlm, found, i, i + n if others else None) for i in range(n)]
-        return Looked(found if until is None else None, [rule(pair, options) for pair in pairs])
+    found = read(call, [*prompts, *others], watch=watch)
+    rows = found.watched.rows[len(prompts) :] if others else [None] * len(prompts)
+    return Looked(found, _maps(call, found, rows, rule, options))
+
+
+def against_general(
+    call: ModelCall,
+    prompts: Sequence[Prompt],
+    rule: MapRule,
+    options: object,
+    until: int | None = None,
+) -> Looked:
+    """Maps by `rule` from the attention of `prompts` and of the general prompt about their images.
+
+    An image's general prompt is read once: the attention is kept as long as the image's prefix is.
+    With `until`, the last layer that the rule needs, no answer goes on from the pass.
+    """
+    general = general_prompts(prompts)
+    keys = [_look_key(call, prompt, until) for prompt in general]
+    pairs = zip(keys, general, strict=True)
+    unread = {key: prompt for key, prompt in pairs if call.look(key) is None}
+    found = read(call, [*prompts, *unread.values()], watch="last", until=until)
+    for key, row in zip(unread, found.watched.rows[len(prompts) :], strict=True):
+        call.put_look(key, row[: None if until is None else until + 1].clone())
+    rows = [call.look(key) for key in keys]
+    return Looked(found if until is None else None, _maps(call, found, rows, rule, options))
 
 
 def general_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
     """The same images and answer instruction, with the general question."""
     return [Prompt(prompt.images, GENERAL, prompt.instruction) for prompt in prompts]
+
+
+def _look_key(call: ModelCall, prompt: Prompt, until: int | None) -> LookKey:
+    seen = tuple(call.shown(image).sha256 for image in prompt.images)
+    return seen, prompt.question, prompt.instruction, until
 
 
 def map_rule(vlm: VLM, options: LookOptions) -> MapRule:
@@ -196,9 +221,20 @@ def without_query(prompts: Sequence[Prompt], options: LookOptions) -> list[Promp
     return [Prompt(prompt.images, None, prompt.instruction if keeps else "") for prompt in prompts]
 
 
-def _pair(vlm: VLM, found: Read, row: int, other: int | None) -> AttentionPair:
-    rows = found.watched.rows
-    layout = token_layout(vlm, found.encoded, row, rows[row].shape[-1])
-    query = layout.place(rows[row].cpu())
-    no_query = torch.zeros_like(query) if other is None else layout.place(rows[other].cpu())
-    return AttentionPair(query, no_query, layout.box, found.watched.layers, vlm.input_px)
+def _maps(
+    call: ModelCall, found: Read, others: Sequence[Tensor | None], rule: MapRule, options: object
+) -> list[AttentionMaps]:
+    """Of the first prompts in `found`, each held against the attention (L, H, N) in `others`."""
+    with call.stage("attend"):
+        pairs = [_pair(call.vlm, found, row, other) for row, other in enumerate(others)]
+        return [rule(pair, options) for pair in pairs]
+
+
+def _pair(vlm: VLM, found: Read, row: int, other: Tensor | None) -> AttentionPair:
+    """Over the layers of `other`, which may be kept from a pass that ended earlier."""
+    mine = found.watched.rows[row].cpu()
+    other = torch.zeros_like(mine) if other is None else other.cpu()
+    layout = token_layout(vlm, found.encoded, row, mine.shape[-1])
+    query, no_query = layout.place(mine[: len(other)]), layout.place(other)
+    layers = found.watched.layers[: len(other)]
+    return AttentionPair(query, no_query, layout.box, layers, vlm.input_px)

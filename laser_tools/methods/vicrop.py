@@ -22,7 +22,7 @@ from laser_tools.methods.localise import (
     AttentionMaps,
     AttentionPair,
     Looked,
-    compared,
+    against_general,
     general_prompts,
     with_map,
 )
@@ -108,7 +108,7 @@ def _look(call: ModelCall, prompts: Sequence[Prompt], options: VicropOptions) ->
         return with_map(pair, layer, relative_attention(query, general, epsilon=TINY))
 
     until = None if goes_on(call.vlm, options) else layer
-    return compared(call, prompts, general_prompts(prompts), rule, options, until=until)
+    return against_general(call, prompts, rule, options, until)
 
 
 def fixed_layer(vlm: VLM, options: VicropOptions) -> int:

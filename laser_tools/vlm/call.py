@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from copy import copy
 from typing import Self
 
+from torch import Tensor
+
 from laser_tools.errors import Cancelled
 from laser_tools.images.upright import UprightImage
 from laser_tools.progress import StageName
@@ -14,7 +16,7 @@ from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.budget import NO_LIMIT, Budget, fitting_size
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.passes import counted
-from laser_tools.vlm.prefix_cache import Key, Segment
+from laser_tools.vlm.prefix_cache import Key, LookKey, Segment
 from laser_tools.vlm.stages import Observer, Unobserved
 from laser_tools.vlm.weights_state import weights_state
 
@@ -48,6 +50,7 @@ class ModelCall:
         vlm.prefixes.hold_for(weights_state(vlm.model))
         self.should_stop = should_stop
         self._held: dict[Key, Segment] = {}
+        self._looks: dict[LookKey, Tensor] = {}
         self._reused: set[Key] = set()
         self._own = frozenset(image.sha256 for image in images)
         self._shown: dict[str, UprightImage] = {}  # by the sha256 of the image they show
@@ -100,6 +103,21 @@ class ModelCall:
         self._held[key] = segment
         if len(key) == 1 and key[0][1] in self._kept:
             self.vlm.prefixes.put(key, segment)
+
+    def look(self, key: LookKey) -> Tensor | None:
+        """The attention of the prompt `key`, from this call or an earlier one."""
+        if key not in self._looks:
+            found = self.vlm.prefixes.get_look(key)
+            if found is None:
+                return None
+            self._looks[key] = found
+        return self._looks[key]
+
+    def put_look(self, key: LookKey, attention: Tensor) -> None:
+        """Hold what a prompt attends to, as `put` does."""
+        self._looks[key] = attention
+        if self._kept.issuperset(key[0]):
+            self.vlm.prefixes.put(key, attention)
 
     def hits(self, image: UprightImage) -> int:
         """Prefixes of `image` that an earlier call had left."""

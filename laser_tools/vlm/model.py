@@ -28,8 +28,8 @@ class VLM:
     decoding is greedy, and a checkpoint's sampling settings, penalties and cache settings are not
     applied. `control_tokens` never get into a prompt from a caller's text. `calibration` is None
     where none was fitted for these weights, and so is `localiser`. Hold `lock` while using the
-    model: some keep the positions of the last request on themselves, and `prefixes`, the images
-    prefilled for earlier requests, are not locked. They take at most `prefix_cache_bytes` on the
+    model: some keep the positions of the last request on themselves, and `prefixes`, what was read
+    of images for earlier requests, are not locked. They take at most `prefix_cache_bytes` on the
     model's device; with 0 nothing is kept between calls. In `freeze_visual_layers` the model leaves
     visual tokens as they are (visor/freezing.py); its layers are changed in place.
     """

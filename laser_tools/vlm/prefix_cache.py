@@ -1,4 +1,7 @@
-"""Prefilled images that outlive a request: least recently used first out, held to a byte budget."""
+"""What was read of images and outlives a request: least recently used first out, in a byte budget.
+
+That is the prefilled images themselves, and looks at them under prompts that do not ask anything.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ from laser_tools.vlm.weights_state import WeightsState
 
 Key = tuple[tuple[tuple[int, ...], str], ...]
 """Per image of a prompt so far: the text tokens in front of it, and its `sha256`."""
+
+
+LookKey = tuple[tuple[str, ...], str | None, str, int | None]
+"""A prompt: the `sha256` of its images, question, instruction; and the layer its pass ended at."""
 
 
 KeyValue = tuple[Tensor, Tensor]
@@ -37,40 +44,52 @@ class Segment:
 
 
 class PrefixCache:
-    """Segments of one model by key. Not locked: whoever uses it holds the model's lock."""
+    """Segments and looks of one model by key. Not locked: its user holds the model's lock.
+
+    A look is the attention (L, H, N) of a prompt's end to its image.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.nbytes = 0
         self._weights: WeightsState = ()
-        self._segments: OrderedDict[Key, Segment] = OrderedDict()
+        self._held: OrderedDict[Key | LookKey, Segment | Tensor] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._segments)
+        return len(self._held)
 
     def get(self, key: Key) -> Segment | None:
         """The segment, now the most recently used one; None where it is not kept."""
-        if key in self._segments:
-            self._segments.move_to_end(key)
-        return self._segments.get(key)
+        found = self._used(key)
+        return found if isinstance(found, Segment) else None
 
-    def put(self, key: Key, segment: Segment) -> None:
-        """Keep `segment`, unless it alone exceeds the budget; drop the least recently used ones."""
-        if segment.nbytes > self.max_bytes or key in self._segments:
+    def get_look(self, key: LookKey) -> Tensor | None:
+        """The look, likewise."""
+        found = self._used(key)
+        return found if isinstance(found, Tensor) else None
+
+    def put(self, key: Key | LookKey, made: Segment | Tensor) -> None:
+        """Keep `made`, unless it alone exceeds the budget; drop the least recently used ones."""
+        if made.nbytes > self.max_bytes or key in self._held:
             return
-        self._segments[key] = segment
-        self.nbytes += segment.nbytes
+        self._held[key] = made
+        self.nbytes += made.nbytes
         while self.nbytes > self.max_bytes:
-            _, oldest = self._segments.popitem(last=False)
+            _, oldest = self._held.popitem(last=False)
             self.nbytes -= oldest.nbytes
 
     def hold_for(self, weights: WeightsState) -> None:
-        """Drop the segments that were made with other weights than the present `weights`."""
+        """Drop all that was made with other weights than the present `weights`."""
         if weights != self._weights:
             self.clear()
             self._weights = weights
 
     def clear(self) -> None:
-        """Drop all segments."""
-        self._segments.clear()
+        """Drop everything."""
+        self._held.clear()
         self.nbytes = 0
+
+    def _used(self, key: Key | LookKey) -> Segment | Tensor | None:
+        if key in self._held:
+            self._held.move_to_end(key)
+        return self._held.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from laser_tools.tools.chatbot import ABSTAIN_BELOW, MAX_STEPS, build_chatbot
 from tests.agents.application import chatbot as application
 from tests.agents.application import checklist, deep_look, inspector
 from tests.agents.killed_inspection import CONFIG, IMAGES, given, toolkit
-from tests.providers.apis import Api, Reply
+from tests.providers.apis import Reply, Turn
 from tests.providers.server import Planner, serving
 from tests.tools.fakes import ColourEngine, scene
 
@@ -34,8 +34,7 @@ QUESTION = "What colour is the small rectangle?"
 class Stubborn(Planner):
     """Never answers: it asks a tool again, whatever the tool says."""
 
-    def reply(self, api: Api, body: str) -> Reply:
-        super().reply(api, body)
+    def plan(self, turns: Sequence[Turn]) -> Reply:
         args = {"image": "img_1", "question": "Really?"}
         return Reply(call=(f"call_{len(self.bodies)}", "grounded_vqa", args))
 
@@ -43,8 +42,8 @@ class Stubborn(Planner):
 @pytest.fixture
 def planner(request: pytest.FixtureRequest) -> Iterator[Planner]:
     """The planner at the other end; at the end it has refused nothing, and seen no pixels."""
-    kind = getattr(request, "param", Planner)
-    with serving(kind) as (planner, url), pytest.MonkeyPatch.context() as environment:
+    planner: Planner = getattr(request, "param", Planner)()
+    with serving(planner) as url, pytest.MonkeyPatch.context() as environment:
         environment.setenv("OPENAI_BASE_URL", f"{url}/v1")
         environment.setenv("OPENAI_API_KEY", "none")
         yield planner

@@ -21,7 +21,7 @@ from laser_tools.vlm.load import PICO_FOLDER
 from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.commands import check, commands, run
 from tests.docs.tally import NOT_RUN, RUN, WANTED
-from tests.providers.server import serving
+from tests.providers.server import Planner, serving
 
 PAGES = {
     page: blocks
@@ -56,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def chat_apis(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The chat APIs that the pages name, spoken by a local server."""
-    with serving() as (_, url):
+    with serving(Planner()) as url:
         for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
             monkeypatch.setenv(name, "none")
         monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")

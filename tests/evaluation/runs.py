@@ -48,7 +48,7 @@ def start(
 ) -> list[int]:
     """Ask through the whole machinery; returns what progress was told."""
     chosen, told = run or run_of(), list[int]()
-    arms = arms_of(chosen.methods, LaserOptions(), remote=False)
+    arms = arms_of(chosen.methods, LaserOptions(), remote=False, layer=chosen.best_layer)
     one = partial(ask_batch, Asker(ask, "fake"), arms, score=exact)
     asking = in_turn(lambda batch, done: one(batch, done=done))
     go(path, chosen, items, asking, batch_size, resume, told.append)

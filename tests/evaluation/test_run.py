@@ -22,6 +22,8 @@ from laser_tools.errors import (
     ModelUnavailable,
     TooLarge,
 )
+from laser_tools.evaluation import best_layer
+from laser_tools.evaluation.arms import Arm
 from laser_tools.evaluation.benchmarks.base import Item
 from laser_tools.evaluation.run.heat import MAX_SIDE, Heat
 from laser_tools.evaluation.run.jsonl import Appender, read_rows
@@ -120,6 +122,36 @@ def test_nothing_is_asked_twice_and_what_is_new_is_asked(tmp_path: Path) -> None
     assert read_lines(path).run == more
 
 
+def test_best_layer_goes_on_with_its_layer_alone(tmp_path: Path) -> None:
+    path, subject = tmp_path / "run.jsonl", fakes.FakeSubject()
+    asked = runs.run_of(methods=("plain", "best-layer"), best_layer=1)
+    runs.start(path, runs.questions(2), subject.ask, run=asked)
+    found = read_lines(path)
+    assert found.run == asked
+    assert "best-layer is layer 1." in markdown(report_of(found, Halves()))
+    other = asked.model_copy(update={"best_layer": 2})
+    with pytest.raises(InvalidRequest, match="its best_layer is 1, now it would be 2"):
+        runs.start(path, runs.questions(4), subject.ask, run=other, resume=True)
+    fewer = runs.run_of(methods=("plain",))
+    runs.start(path, runs.questions(4), subject.ask, run=fewer, resume=True)
+
+
+def test_best_layer_is_chosen_on_another_split() -> None:
+    subject, mine = fakes.FakeSubject(), Halves()
+    assert arms_of(["best-layer"], LaserOptions(), remote=False, layer=1) == [
+        Arm("best-layer", LaserOptions(layer=1))
+    ]
+    with pytest.raises(InvalidRequest, match="name it"):
+        arms_of(["best-layer"], LaserOptions(), remote=False)
+    with pytest.raises(InvalidRequest, match="layers 0 to"):
+        best_layer.check_layer(subject, subject.n_layers)
+    assert best_layer.choosing_split(mine, "test") == "validation"
+    with pytest.raises(InvalidRequest, match="no other split"):
+        best_layer.choosing_split(mine, "validation")
+    assert best_layer.chosen_layer(subject, mine, "test", 0, LaserOptions()) == 0
+    assert {options.layer for options in subject.asked} == set(range(subject.n_layers))
+
+
 def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     path, subject = tmp_path / "run.jsonl", fakes.FakeSubject()
     runs.start(path, runs.questions(2), subject.ask)
@@ -207,8 +239,22 @@ def test_an_error_of_one_question_is_a_line_and_the_others_are_answered(tmp_path
         ("q2", "laser"): "invalid_request",
     }
     assert errors["q2", "laser"].text == "Too long."
-    runs.start(path, runs.questions(4), asker.ask, resume=True)
-    assert len(keys(path)) == 8  # errors are not asked again
+
+
+def test_going_on_asks_errors_again_and_counts_them_once(tmp_path: Path) -> None:
+    path, items = tmp_path / "run.jsonl", runs.questions(4)
+    runs.start(path, items, Fails(n1=TooLarge(), n2=TooLarge()).ask)
+    assert runs.start(path, items, Fails(n2=TooLarge()).ask, resume=True) == [1, 1, 2]
+    found = read_lines(path)
+    assert [key for key, line in found.lines.items() if line.error] == [
+        ("q2", "plain"), ("q2", "laser"),
+    ]  # fmt: skip
+    plain = report_of(found, Halves()).methods["plain"]
+    assert (plain.n, plain.errors) == (3, {"too_large": 1})
+    again = fakes.FakeSubject()
+    runs.start(path, items, again.ask, resume=True)
+    assert len(again.requests) == 2  # by each method
+    assert not any(line.error for line in read_lines(path).lines.values())
 
 
 def test_a_question_out_of_bounds_is_a_line(tmp_path: Path) -> None:

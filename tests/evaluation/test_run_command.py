@@ -79,6 +79,10 @@ def test_a_worker_is_asked_with_the_line_in_the_question(
         (["run", "pope", "--data", "gqa"], "holds gqa, not pope"),
         (["run", "gqa", "--data", "gqa", "--split", "test"], "testdev, validation; not 'test'"),
         (["run", "gqa", "--data", "gqa", "--methods", "plain,magic"], "not 'magic'"),
+        (
+            ["run", "gqa", "--data", "gqa", "--methods", "best-layer", "--layer", "99"],
+            "layers 0 to",
+        ),
         (["run", "gqa", "--data", "gqa", "--json", "out.txt"], r"ends in .json"),
         (["run", "microscenes"], "never ends"),
         (["run", "gqa", "--data", "gqa", "--model", "nowhere"], "no model 'nowhere'"),

@@ -22,7 +22,7 @@ CANARY = "c4n4ry"
 KEY = f"key-{CANARY}-0123456789"  # no log may hold it
 METRICS_KEY = f"metrics-{KEY}"
 HOST = "127.0.0.1"
-START_S = 180.0  # loading a model takes as long as the machine is busy
+START_S = 600.0  # loading a model takes as long as the machine is busy
 END_S = 60.0
 LOOK_S = 0.02
 
@@ -61,10 +61,12 @@ class WorkerProcess:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
-    def ready(self) -> float:
+    def ready(self, look_s: float = LOOK_S) -> float:
         """Wait until it takes work. Returns seconds since the start of the process."""
-        with httpx.Client(base_url=self.url, headers=bearer(), trust_env=False) as client:
-            until(lambda: self.ended or client.get("/readyz").status_code == 200, START_S)
+        with httpx.Client(
+            base_url=self.url, headers=bearer(), trust_env=False, timeout=START_S
+        ) as client:
+            until(lambda: self.ended or client.get("/readyz").status_code == 200, START_S, look_s)
         if self.ended:
             raise ModelUnavailable(f"The worker ended at its start: {list(self.log.events)[-1:]}")
         return time.monotonic() - self._since_s
@@ -124,13 +126,13 @@ class Workers:
         self.close()
 
 
-def until(true: Callable[[], bool], patience_s: float) -> None:
+def until(true: Callable[[], bool], patience_s: float, look_s: float = LOOK_S) -> None:
     """Wait until a condition holds. Raises ModelUnavailable if it takes longer."""
     end_s = time.monotonic() + patience_s
     while not true():
         if time.monotonic() > end_s:
             raise ModelUnavailable(f"The worker took longer than {patience_s:g} s.")
-        time.sleep(LOOK_S)
+        time.sleep(look_s)
 
 
 def bearer(key: str = KEY) -> dict[str, str]:

@@ -55,9 +55,13 @@ def asked_of(vlm: VLM, image: UprightImage, question: str) -> naive.Asked:
 
 
 def both(
-    case: Case, method: MethodName, options: PromptOptions | None = None
+    case: Case,
+    method: MethodName,
+    options: PromptOptions | None = None,
+    *,
+    before: str | None = None,
 ) -> list[tuple[naive.Asked, GroundedAnswer]]:
-    """Questions, and the package's answers to them in one batch."""
+    """Questions, and the package's answers to them in one batch, after another about the images."""
     vlm = case.model()
     images = [picture(*size, seed=i) for i, size in enumerate(case.sizes)]
     pairs = list(zip(images, QUESTIONS, strict=True))
@@ -65,7 +69,10 @@ def both(
         AnswerRequest(image=image, question=question, method=method, max_new_tokens=N_TOKENS)
         for image, question in pairs
     ]
-    answers = LocalEngine(vlm, options or PromptOptions()).answer(requests)
+    engine = LocalEngine(vlm, options or PromptOptions())
+    if before is not None:
+        engine.answer([request.model_copy(update={"question": before}) for request in requests])
+    answers = engine.answer(requests)
     return [(asked_of(vlm, *pair), told) for pair, told in zip(pairs, answers, strict=True)]
 
 
@@ -100,6 +107,13 @@ def test_carve_equals_the_naive_one(case: Case, options: carve.CarveOptions) -> 
     share, alone = (0.4, True) if options == carve.PAPER else (0.2, False)
     for asked, told in both(case, "carve", options):
         check(asked, told, naive.carve(asked, case.layers, share, 2, N_TOKENS, alone=alone))
+
+
+@MODELS
+def test_carve_equals_the_naive_one_about_images_that_it_knows(case: Case) -> None:
+    """What the general prompt attends to is not computed again."""
+    for asked, told in both(case, "carve", carve.PAPER, before="is it red?"):
+        check(asked, told, naive.carve(asked, case.layers, 0.4, 2, N_TOKENS, alone=True))
 
 
 @MODELS

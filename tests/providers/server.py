@@ -28,6 +28,10 @@ class Planner:
         self.bodies.append(body)
         turns = checked(api.read(json.loads(body)))
         self.turns.append(turns)
+        return self.plan(turns)
+
+    def plan(self, turns: Sequence[Turn]) -> Reply:
+        """The next step."""
         last_tool = max((i for i, t in enumerate(turns) if t.role == "tool"), default=-1)
         last_user = max(i for i, t in enumerate(turns) if t.role == "user" and _is_users(t))
         if last_tool > last_user:
@@ -48,9 +52,8 @@ def _is_users(turn: Turn) -> bool:
 
 
 @contextmanager
-def serving(kind: type[Planner] = Planner) -> Iterator[tuple[Planner, str]]:
-    """The planner and the address of its server."""
-    planner = kind()
+def serving(planner: Planner) -> Iterator[str]:
+    """The address of the planner's server."""
     by_path = {api.path: api for api in APIS.values()}
 
     class Handler(BaseHTTPRequestHandler):
@@ -76,7 +79,7 @@ def serving(kind: type[Planner] = Planner) -> Iterator[tuple[Planner, str]]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield planner, f"http://127.0.0.1:{server.server_port}"
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

@@ -64,7 +64,8 @@ def chat_model(api: str, url: str) -> BaseChatModel:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[Planner, str]]:
-    with serving() as (planner, url):
+    planner = Planner()
+    with serving(planner) as url:
         yield planner, url
 
 

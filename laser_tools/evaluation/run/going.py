@@ -33,13 +33,14 @@ def go(
     resume: bool,
     progress: Callable[[int], object] = lambda done: None,
 ) -> None:
-    """Ask what the file does not hold yet, and add it there; `progress` is told of items done.
+    """Ask what the file holds no answer to, and add it there; `progress` is told of items done.
 
+    An error of an earlier run is asked again: the line that is added then counts in its place.
     Raises InvalidRequest if the file is there without `resume`, or is another run's.
     """
     with Appender(path) as file:
         before = _found(path, run, resume)
-        done = set(before.lines)
+        done = {key for key, line in before.lines.items() if line.error is None}
         if run != before.run:
             file.append([Header(run=run).model_dump_json()])
         left = _left(items, run.methods, done, progress)
@@ -64,16 +65,21 @@ def _left(
 
 def _found(path: Path, run: Run, resume: bool) -> Lines:
     """What the file of an earlier run holds."""
+    check_free(path, resume)
     if not whole_bytes(path):
         return Lines()
-    if not resume:
-        raise InvalidRequest(
-            f"{path} holds a run already: go on with --resume, or choose another --json."
-        )
     before = read_lines(path, lambda line: line.model_copy(update={"judged": None}))
     if before.run is not None:
         check_same(before.run, run, path)
     return before
+
+
+def check_free(path: Path, resume: bool) -> None:
+    """Raises InvalidRequest for the file of an earlier run that is not to go on."""
+    if not resume and path.exists() and whole_bytes(path):
+        raise InvalidRequest(
+            f"{path} holds a run already: go on with --resume, or choose another --json."
+        )
 
 
 def in_turn(

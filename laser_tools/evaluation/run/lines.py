@@ -18,7 +18,8 @@ from laser_tools.evaluation.run.trouble import Trouble
 from laser_tools.schema import Box, Frozen, GroundedAnswer
 
 FIXED = ("set", "split", "seed", "model", "instruction", "options")
-"""What must be the same for a run to go on; questions and methods may be added."""
+"""What must be the same for a run to go on; questions and methods may be added. So must the layer
+of best-layer, where that was asked before."""
 
 
 class Run(Frozen):
@@ -33,6 +34,7 @@ class Run(Frozen):
     metric: str
     instruction: str  # the line after every question
     options: dict[str, object] = Field(default_factory=dict)  # none are known of a worker's
+    best_layer: int | None = None  # where that is one of the methods
     made_with: dict[str, object] = Field(default_factory=dict)  # machine, versions, commit
 
 
@@ -127,6 +129,8 @@ def read_lines(path: Path, keep: Callable[[Line], Line] = lambda line: line) -> 
 def check_same(old: Run, new: Run, path: Path) -> None:
     """Raises InvalidRequest if `new` cannot go on where `old` stopped."""
     differ = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+    if None not in (old.best_layer, new.best_layer) and old.best_layer != new.best_layer:
+        differ.append("best_layer")
     if differ:
         name = differ[0]
         raise InvalidRequest(

@@ -10,30 +10,47 @@ from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.arms import Arm
 from laser_tools.evaluation.benchmarks.base import Benchmark, Item
 from laser_tools.evaluation.benchmarks.file_set import InFolder
+from laser_tools.evaluation.best_layer import BEST_LAYER
 from laser_tools.options import LaserOptions
 from laser_tools.schema import MethodName
 
 ORACLE = "oracle"
-METHODS = (*get_args(MethodName), ORACLE)
+METHODS = (*get_args(MethodName), BEST_LAYER, ORACLE)
 
 
-def arms_of(methods: Sequence[str], options: LaserOptions, remote: bool) -> list[Arm]:
-    """An arm for each method, in order.
+def check_methods(methods: Sequence[str], remote: bool) -> None:
+    """Raises InvalidRequest for a method that is not known or given twice.
 
-    Raises InvalidRequest for a method that is not known or given twice, and for the oracle of a
-    worker, whose options cannot be changed.
+    And for those that a worker cannot be asked for, as its options cannot be changed.
     """
     unknown = [name for name in methods if name not in METHODS]
     if unknown or not methods:
         raise InvalidRequest(f"The methods are {', '.join(METHODS)}; not {', '.join(unknown)!r}.")
     if len(set(methods)) < len(methods):
         raise InvalidRequest("A method is named twice in --methods.")
-    if remote and ORACLE in methods:
-        raise InvalidRequest("The oracle needs a model in this process; leave it out.")
-    return [
-        Arm(name, options, "oracle" if name == ORACLE else cast("MethodName", name))
-        for name in methods
-    ]
+    here = [name for name in (ORACLE, BEST_LAYER) if name in methods]
+    if remote and here:
+        raise InvalidRequest(f"{here[0]} needs a model in this process; leave it out.")
+
+
+def arms_of(
+    methods: Sequence[str], options: LaserOptions, remote: bool, layer: int | None = None
+) -> list[Arm]:
+    """An arm for each method, in order; `layer` is that of best-layer.
+
+    Raises InvalidRequest as `check_methods` does, and for best-layer without a layer.
+    """
+    check_methods(methods, remote)
+    if BEST_LAYER in methods and layer is None:
+        raise InvalidRequest(f"{BEST_LAYER} needs a layer here: name it (--layer).")
+    fixed = options.model_copy(update={"layer": layer})
+    return [_arm(name, options, fixed) for name in methods]
+
+
+def _arm(name: str, options: LaserOptions, fixed: LaserOptions) -> Arm:
+    if name == ORACLE:
+        return Arm(name, options, "oracle")
+    return Arm(name, fixed) if name == BEST_LAYER else Arm(name, options, cast("MethodName", name))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def facts(report: RunReport) -> str:
         f"Metric: {run.metric}.",
         f'After every question: "{line}"' if line else "Nothing is put after a question.",
     ]
+    if run.best_layer is not None:
+        sentences.append(f"best-layer is layer {run.best_layer}.")
     if report.n < run.n:
         sentences.append(f"{run.n - report.n:,} more have an error or were not asked yet.")
     for name, errors in report.silent.items():
