@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "again_margin": (None, 2.0, 4.0, 8.0, 16.0),
     "again_share": (0.0, 0.25, 0.5, 0.75),
     "second_opinion": ("none", "choose"),
+    "presence_margin": (None, 0.0, 4.0, 8.0),
 }
 """Values tried for each open choice of the paper, in the order of the method's stages."""
 

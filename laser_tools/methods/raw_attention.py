@@ -18,7 +18,7 @@ from laser_tools.vlm.prompts import Prompt
 
 
 def raw(call: ModelCall, prompts: Sequence[Prompt], options: LookOptions) -> Looked:
-    """The attention itself, at the layer where it is strongest by the rule of VAQ."""
+    """The attention itself, of the layers that LASER would take from it."""
     return compared(call, prompts, (), vaq_map, options, options.readout)
 
 

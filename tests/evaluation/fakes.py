@@ -111,7 +111,7 @@ def _margin(number: str, right: bool) -> TokenMargin:
 
 
 def _place(right: bool, options: LaserOptions) -> dict[str, object]:
-    layer = 2 if options.layer == "vaq" else int(options.layer)
+    layer = 2 if isinstance(options.layer, str) else options.layer
     box = TRUE_BOX if right else Box(x0=0, y0=32, x1=32, y1=64)
     return {
         "crop_boxes": (box,),

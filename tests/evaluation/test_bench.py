@@ -102,7 +102,7 @@ def test_each_arm_is_laser_with_one_thing_changed() -> None:
     setup = Setup(split="test", options=options, validation_by_layer=scores, timed=0)
     report = bench(subject, fakes.items(2), setup)
     assert (report.best_layer, report.validation_by_layer) == (1, scores)
-    plain, fixed, best, raw, laser, oracle, _ = subject.asked
+    plain, fixed, best, raw, laser, oracle, *_ = subject.asked
     assert plain == laser == oracle == options  # the oracle asks plainly first
     assert fixed == options.model_copy(update={"layer": 2})
     assert best == options.model_copy(update={"layer": 1})

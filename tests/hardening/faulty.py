@@ -19,6 +19,7 @@ import torch
 
 from laser_tools.engine.base import Engine, Request, Result
 from laser_tools.errors import Cancelled
+from laser_tools.progress import StageName
 from laser_tools.schema import AnswerRequest
 from laser_tools.stop import ShouldStop, never
 from laser_tools.vlm.stages import Clock
@@ -80,7 +81,7 @@ class FaultyClock(Clock):
     """The engine's clock, which is told of every stage as it begins."""
 
     @contextmanager
-    def stage(self, name: str, items: Sequence[int]) -> Iterator[None]:
+    def stage(self, name: StageName, items: Sequence[int]) -> Iterator[None]:
         with super().stage(name, items):
             PLAN.strike(name)
             yield

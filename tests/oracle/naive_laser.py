@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -87,8 +88,15 @@ def look(
 @contextmanager
 def eager(vlm: VLM) -> Iterator[None]:
     """The language model computes whole attention matrices while the block runs."""
+    with stock_attention(vlm, "eager"):
+        yield
+
+
+@contextmanager
+def stock_attention(vlm: VLM, name: Literal["eager", "sdpa"]) -> Iterator[None]:
+    """The language model attends by that function of transformers while the block runs."""
     before = vlm.model.config.get_text_config()._attn_implementation
-    vlm.model.set_attn_implementation({"text_config": "eager"})
+    vlm.model.set_attn_implementation({"text_config": name})
     try:
         yield
     finally:

@@ -32,7 +32,8 @@ def _slopes(asked: Asked, question: str) -> tuple[np.ndarray, np.ndarray]:
     """Both channels x rows x columns: the slope of the answer's first token, and the image."""
     inputs = naive.inputs_of(asked.vlm, [asked.image], question)
     inputs["pixel_values"].requires_grad_()
-    with torch.enable_grad(), naive.eager(asked.vlm):
+    # Not "eager", whose softmax is in float32 whatever the model's type is.
+    with torch.enable_grad(), naive.stock_attention(asked.vlm, "sdpa"):
         chance = asked.vlm.model(**inputs).logits[0, -1].log_softmax(-1).max()
         (slope,) = torch.autograd.grad(chance, inputs["pixel_values"])
     rules = asked.vlm.processor.image_processor

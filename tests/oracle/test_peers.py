@@ -129,7 +129,7 @@ def test_vcd_equals_the_naive_one(case: Case) -> None:
 
 @MODELS
 def test_raw_attention_and_the_maximum_look_where_the_naive_ones_do(case: Case) -> None:
-    options = LaserOptions(k_head=3)
+    options = LaserOptions(k_head=3, layer="vaq")
     for asked, told in both(case, "raw-attention", options):
         assert told.localisation is not None
         layer, heat = naive.raw_attention(asked, 3)
