@@ -7,8 +7,8 @@ from laser_tools.options import AbstainOptions, LaserOptions
 from tests.evaluation import fakes
 
 NOT_TRIED = {
-    "zoom_template", "existence", "max_evidence", "min_crop_px", "layer", "max_visual_tokens", "max_crop_tokens",
-    *AbstainOptions.model_fields, "gate",
+    "zoom_template", "existence", "max_evidence", "min_crop_px", "layer", "max_visual_tokens",
+    "max_crop_tokens", *AbstainOptions.model_fields, "gate",
 }  # fmt: skip
 """Wording, reporting, budgets, a limit the paper gives, the layer (tried per model), a router."""
 
