@@ -144,7 +144,8 @@ def test_who_hangs_up_stops_the_model(worker: Loopback, engine: TellingEngine, i
     """The next one is answered, though nobody has opened the gate."""
     stopped, cancelled = engine.stopped, metrics(worker)["laser_cancelled_total"]
     with streamed(worker.http, image, "told slow") as response:
-        assert next(sse(response)).event == "stage"
+        got = sse(response)  # held: the end of an iterator hangs up
+        assert next(got).event == "stage"
         assert worker.worker.gate.in_flight == 1
     wait_until(lambda: engine.stopped == stopped + 1)
     wait_until(lambda: worker.worker.gate.in_flight == 0)
@@ -163,8 +164,9 @@ def test_who_hangs_up_while_waiting_frees_the_queue(
         )
         assert engine.entered.acquire(timeout=30)
         with streamed(worker.http, image, "told never") as response:
-            assert next(response.iter_lines()) == ": ping"
-            assert worker.worker.backend.numbers().queue_depth == 1
+            lines = response.iter_lines()  # held, as above
+            assert next(lines) == ": ping"
+            wait_until(lambda: worker.worker.backend.numbers().queue_depth == 1)
         wait_until(lambda: worker.worker.backend.numbers().queue_depth == 0)
         engine.gate.set()
         assert first.result().status_code == 200
