@@ -81,7 +81,10 @@ def test_the_last_event_is_the_body_without_a_stream(worker: Loopback, image: st
     ]
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream-not"])
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "application/json", "text/event-stream-not", "text/event-stream; Q=0.0, text/html"],
+)
 def test_who_does_not_name_event_streams_gets_none(
     worker: Loopback, image: str, accept: str
 ) -> None:
@@ -94,6 +97,13 @@ def test_who_does_not_name_event_streams_gets_none(
 def test_accept_is_read_as_http_means_it(worker: Loopback, image: str, accept: str) -> None:
     with streamed(worker.http, image, "what?", Accept=accept) as response:
         assert [name for name, _ in events(response)] == ["answer"]
+
+
+def test_a_second_accept_header_counts(worker: Loopback, image: str) -> None:
+    accepted = [("Accept", "application/json"), ("Accept", "text/event-stream")]
+    body = {"image": image, "question": "what?"}
+    response = worker.http.post("/v1/answer", json=body, headers=httpx.Headers(accepted))
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +154,8 @@ def test_who_hangs_up_stops_the_model(worker: Loopback, engine: TellingEngine, i
     """The next one is answered, though nobody has opened the gate."""
     stopped, cancelled = engine.stopped, metrics(worker)["laser_cancelled_total"]
     with streamed(worker.http, image, "told slow") as response:
-        assert next(sse(response)).event == "stage"
+        heard = sse(response)  # held: a generator that is let go of hangs up
+        assert next(heard).event == "stage"
         assert worker.worker.gate.in_flight == 1
     wait_until(lambda: engine.stopped == stopped + 1)
     wait_until(lambda: worker.worker.gate.in_flight == 0)
@@ -163,7 +174,8 @@ def test_who_hangs_up_while_waiting_frees_the_queue(
         )
         assert engine.entered.acquire(timeout=30)
         with streamed(worker.http, image, "told never") as response:
-            assert next(response.iter_lines()) == ": ping"
+            lines = response.iter_lines()  # held: see above
+            assert next(lines) == ": ping"
             assert worker.worker.backend.numbers().queue_depth == 1
         wait_until(lambda: worker.worker.backend.numbers().queue_depth == 0)
         engine.gate.set()

@@ -8,7 +8,8 @@ last one is written without waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,9 +18,10 @@ from starlette.types import Receive, Scope, Send
 
 from laser_tools.progress import Event, Listener
 from laser_tools.wire import ANSWER_EVENT, EVENT_STREAM, PROGRESS_EVENTS
-from laser_tools.worker.http.record import Record, header
+from laser_tools.worker.http.record import Record, headers
 
 PING_S = 15.0  # proxies close what is silent, many after a minute
+_ZERO = re.compile(r"q=0(\.0*)?")
 _NAMES = {kind: name for name, kind in PROGRESS_EVENTS.items()}
 
 Answering = Callable[[Listener], Coroutine[Any, Any, str]]
@@ -65,9 +67,15 @@ class EventStream(EventSourceResponse):
 
 
 def wants_events(scope: Scope) -> bool:
-    """True if the caller's Accept header names event streams."""
-    accepted = header(scope, "accept").lower().split(",")
-    return any(kind.partition(";")[0].strip() == EVENT_STREAM for kind in accepted)
+    """True if the caller's Accept headers name event streams, and do not refuse them (q=0)."""
+    given = ",".join(headers(scope, "accept")).lower().replace(" ", "")
+    accepted = [kind.split(";") for kind in given.split(",")]
+    return any(kind == EVENT_STREAM and not _refused(more) for kind, *more in accepted)
+
+
+def _refused(parameters: Sequence[str]) -> bool:
+    """True for a quality of 0, however many of its decimals are given."""
+    return any(_ZERO.fullmatch(parameter) for parameter in parameters)
 
 
 def encoded(name: str, data: str) -> bytes:
