@@ -1,8 +1,7 @@
 """An answer as Server-Sent Events: what its listener is told, then the answer or an error.
 
 A caller who reads slowly delays nobody: the model's thread only drops events into a queue, of which
-a request has few (a token each, and its stages). All of them fit into the socket's buffer, and the
-last one is written without waiting.
+a request has few (a token each, and its stages). Who takes none of them is cut off (protocol.py).
 """
 
 from __future__ import annotations
