@@ -119,6 +119,7 @@ def test_ask_compares_and_draws(
     )
     plain, laser = text.index("  plain "), text.index("  laser ")
     assert plain < laser
+    assert "chosen by VAQ" not in text  # the default map is made from all layers
     for fact in ("layer", "evidence", "crop", "route verify", "seconds", "not calibrated"):
         assert fact in text[laser:]
     with Image.open(figure) as drawn:
