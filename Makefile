@@ -32,8 +32,10 @@ demo: $(VENV)/.engine
 	$(BIN)/laser-tools ask laser_tools/pico/scene.png "$$($(QUESTION))" --compare --save evidence.png
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
+# A process per core, whole files each; more than four would want much memory.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # What the model's numbers decide; the rest of the suite is the same on every CPU.
 COMPUTING := tests/agents tests/evaluation tests/grounding tests/methods tests/oracle \
   tests/vlm tests/doctor tests/engine tests/test_cli.py tests/training tests/worker/test_pico.py
@@ -42,7 +44,7 @@ OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 OWN := -u ATEN_CPU_CAPABILITY -u ONEDNN_MAX_CPU_ISA
 
 test-computing: $(VENV)/.dev
-	$(BIN)/python -m pytest $(COMPUTING)
+	$(BIN)/python -m pytest $(PARALLEL) $(COMPUTING)
 
 test-portable:
 	@for threads in 1 2; do for cpu in "$(OLDEST)" "$(OLDER)" "$(OWN)"; do \

@@ -238,6 +238,9 @@ class GroundedAnswer(Frozen):
         default=None,
         description="A second opinion: what the whole image says; on the route kept, the crop",
     )
+    plain_begins: TokenMargin | None = Field(
+        default=None, description="The token that the whole image's answer begins with, where known"
+    )
     timings_s: dict[str, float] = Field(default_factory=dict, description=SECONDS_HELP)
     passes: int = Field(default=0, description=PASSES_HELP)
     prefix_hits: int = Field(default=0, description=HITS_HELP)

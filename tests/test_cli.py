@@ -252,7 +252,7 @@ def test_choices_tables(capsys: pytest.CaptureFixture[str], model: str, tmp_path
     arguments = ["bench", "choices", "--n", "6", "--only", "readout,layer", "--model", model]
     out_of(capsys, [*arguments, "--out", str(file)])
     text = file.read_text()
-    assert "| **`'vaq'`** |" in text
+    assert "| **`'weighted'`** |" in text
     assert "| `3` |" in text
     assert "6 items of the validation split" in text
 

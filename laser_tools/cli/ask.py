@@ -28,7 +28,6 @@ Request = TypeVar("Request", bound=BaseModel)
 ImageFile = Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP file.")]
 
 PICTURES = (".png", ".pdf", ".svg")
-STRONGEST = "the strongest at the map's peak"  # or the only one, where one layer makes the map
 
 
 def register(app: typer.Typer) -> None:
@@ -171,7 +170,8 @@ def _shown(answer: GroundedAnswer) -> str:
     way = f"route {answer.route}{why}"
     lines = [f"  {answer.method:<12}{answer.answer!r:<14} confidence {sure}, {way}"]
     if answer.localisation is not None:
-        lines.append(f"    layer     {answer.localisation.layer_idx} ({STRONGEST})")
+        how = " (strongest)" if answer.method == "laser" else ""
+        lines.append(f"    layer     {answer.localisation.layer_idx}{how}")
     lines += [f"    evidence  {pixels(region.box)}" for region in answer.evidence]
     lines += [f"    crop      {pixels(box)}" for box in answer.crop_boxes]
     return "\n".join([*lines, f"    seconds   {seconds(answer.timings_s)}"])
@@ -219,7 +219,7 @@ def zoom(
 
 
 def _places(result: ZoomResult) -> list[str]:
-    lines = [f"  layer {result.localisation.layer_idx} ({STRONGEST})"]
+    lines = [f"  layer {result.localisation.layer_idx} (strongest)"]
     for i, (region, crop) in enumerate(zip(result.evidence, result.crop_boxes, strict=True), 1):
         lines.append(f"  {i}  {pixels(region.box)}  ({100 * region.score:.0f} % of the attention)")
         lines.append(f"     crop {pixels(crop)}")

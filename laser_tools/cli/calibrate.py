@@ -60,14 +60,13 @@ def calibrate(
     from laser_tools.evaluation import calibrate as fitting
     from laser_tools.evaluation.fit_report import fit_report
     from laser_tools.evaluation.subject import VLMSubject
-    from laser_tools.vlm.load import PICO_FOLDER, WEIGHTS, model_hash
-    from laser_tools.vlm.snapshot import find_snapshot
+    from laser_tools.vlm.load import WEIGHTS, folder_of, model_hash
 
     changed, (asked, total) = console.options_from(options), _questions(data, split, n)
     name = data.name if data else split or "validation"
     vlm = replace(console.load_model(model, device), calibration=None)
     _refuse_trained_on(vlm, split)
-    folder = PICO_FOLDER if model == "pico" else find_snapshot(model)
+    folder = folder_of(model)
     weights = model_hash(folder / WEIGHTS)
     if localiser:
         items = asked.items(name, total if data else None, seed)

@@ -36,7 +36,9 @@ Split = Literal["train", "validation", "test"]
 
 Model = Annotated[
     str,
-    typer.Option(help="The embedded model's name, a model's folder, or a hub id in the cache."),
+    typer.Option(
+        help="pico or pico-visor, which are embedded, a model's folder, or a hub id in the cache."
+    ),
 ]
 Revision = Annotated[
     str | None, typer.Option(help="Of a hub id: a branch, tag or commit in the local cache.")

@@ -125,13 +125,13 @@ def _crop(image: UprightImage, box: Box) -> str:
 
 
 def layers(where: Localisation | None) -> str:
-    """VAQ of every layer as a row of bars; the strongest one at the map's peak is marked."""
+    """VAQ of every layer as a row of bars; the strongest is marked."""
     if where is None or not where.vaq:
         return _nothing("No layer was scored on this route.")
     top = max(where.vaq) or 1.0
     bars = [_layer_bar(i, vaq, vaq / top, i == where.layer_idx) for i, vaq in enumerate(where.vaq)]
     chosen = (
-        f"Layer <b>{where.layer_idx}</b> of {len(where.vaq)} is the strongest at the map's peak, "
+        f"Layer <b>{where.layer_idx}</b> of {len(where.vaq)} is the strongest, "
         f"VAQ {where.vaq[where.layer_idx]:.3f}"
     )
     return f"<div class='lt-layers'>{''.join(bars)}</div><p class='lt-note'>{chosen}</p>"

@@ -196,7 +196,7 @@ def _draw_vaq(axes: Axes, where: Localisation | None) -> None:
     axes.set_xticks(list(layers)[:: max(len(where.vaq) // 8, 1)])
     axes.margins(x=0.02, y=0.2)
     axes.annotate(
-        "map's peak",
+        "strongest",
         (where.layer_idx, where.vaq[where.layer_idx]),
         xytext=(0, 3),
         textcoords="offset points",

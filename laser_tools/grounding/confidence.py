@@ -20,6 +20,9 @@ from laser_tools.schema import Frozen, GroundedAnswer, MethodName, Said, TokenMa
 LOOK_FEATURES = frozenset({"evidence_share", "vaq"})
 """Features of where LASER looked, not of how the answer was decoded."""
 
+_WHOLE = ("plain", "direct")
+"""Routes whose answers are those of the whole image."""
+
 ANY_ROUTE = "any"
 """The key of a logistic that serves every route without one of its own."""
 
@@ -37,6 +40,8 @@ def features(answer: GroundedAnswer) -> dict[str, float]:
         **_vat_features(answer.margins),
         **_look_features(answer),
         **_opinion_features(answer),
+        **_begin_features(answer),
+        **_short_features(answer),
     }
 
 
@@ -72,10 +77,41 @@ def _opinion_features(answer: GroundedAnswer) -> dict[str, float]:
         agrees = answer.plain.answer.casefold() == answer.answer.casefold()
         margins = answer.plain.margins
     else:  # such an answer is that of the whole image, or there was no second opinion
-        agrees = answer.route in ("plain", "direct")
+        agrees = answer.route in _WHOLE
         margins = answer.margins if agrees else ()
     clear = min((m.margin for m in margins), default=0.0)
     return {"plain_agrees": float(agrees), "plain_margin_min": clear}
+
+
+def _begin_features(answer: GroundedAnswer) -> dict[str, float]:
+    """Whether the whole image's answer would begin alike, and how clearly; known from the look."""
+    begin, alike = _beginning(answer), _begins_alike(answer)
+    margin = begin.margin if begin else 0.0
+    return {
+        "begins_alike": float(alike),
+        "begin_margin": margin,
+        "alike_begin_margin": margin if alike else 0.0,
+    }
+
+
+def _short_features(answer: GroundedAnswer) -> dict[str, float]:
+    """The same of answers of one token: a word wins by other margins than a spelled label does."""
+    found = {
+        "one_token": 1.0,
+        "one_token_margin": answer.margins[0].margin,
+        "one_token_vat_margin": answer.margins[0].vat_margin or 0.0,
+        "one_token_alike": float(_begins_alike(answer)),
+    }
+    return found if len(answer.margins) == 1 else dict.fromkeys(found, 0.0)
+
+
+def _beginning(answer: GroundedAnswer) -> TokenMargin | None:
+    return answer.margins[0] if answer.route in _WHOLE else answer.plain_begins
+
+
+def _begins_alike(answer: GroundedAnswer) -> bool:
+    begin = _beginning(answer)
+    return begin is not None and begin.token.casefold() == answer.margins[0].token.casefold()
 
 
 def second(answer: GroundedAnswer) -> GroundedAnswer | None:

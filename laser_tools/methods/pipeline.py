@@ -10,7 +10,7 @@ A route returns only the answers it is sure of; the next one is asked about the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from laser_tools.grounding.regions import Region, region_of_boxes
@@ -20,9 +20,9 @@ from laser_tools.methods.localise import AttentionMaps, Localiser
 from laser_tools.methods.routing import cheapest
 from laser_tools.methods.views import ViewRule, view_prompts
 from laser_tools.options import CropOptions
-from laser_tools.schema import AnswerRequest, GroundedAnswer, Route, Said
+from laser_tools.schema import AnswerRequest, GroundedAnswer, Route, Said, TokenMargin
 from laser_tools.vlm.call import ModelCall
-from laser_tools.vlm.decode import Decoded, first_margins
+from laser_tools.vlm.decode import Decoded, beginnings
 from laser_tools.vlm.model import VLM
 from laser_tools.vlm.reading import read, reader_of
 from laser_tools.vlm.reading.base import Read
@@ -64,12 +64,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Seen:
-    """By the index of a request: where it looked, the easy answers, and second opinions, which are
-    what the whole image says where that is not the answer."""
+    """By the index of a request: where it looked, with what token the whole image's answer would
+    begin, the easy answers, and second opinions, which are what the whole image says where that is
+    not the answer."""
 
-    maps: Mapping[int, AttentionMaps]
-    easy: Done
-    plain: Done
+    maps: Mapping[int, AttentionMaps] = field(default_factory=dict)
+    begins: Mapping[int, TokenMargin | None] = field(default_factory=dict)
+    easy: Done = field(default_factory=dict)
+    plain: Done = field(default_factory=dict)
 
 
 CropRoute = Callable[[Batch, Sequence[int], Mapping[int, Region]], Done]
@@ -103,17 +105,18 @@ class CropMethod:
     def _look(self, batch: Batch) -> Seen:
         asked = [i for i, request in enumerate(batch.requests) if request.box is None]
         if not asked:
-            return Seen({}, {}, {})
+            return Seen()
         part, requests = batch.call.of(asked), batch.chosen(asked)
         images, questions = [r.image for r in requests], [r.question for r in requests]
         prompts = query_prompts(images, questions, batch.options)
         looked = self.localise(part, prompts, batch.options)
         maps = dict(zip(asked, looked.maps, strict=True))
         if looked.read is None:
-            return Seen(maps, {}, {})
-        clear = easy(batch, asked, looked.read)
+            return Seen(maps)
+        first = beginnings(part.vlm, looked.read, limits_of(part, looked.read, requests))
+        clear = easy(batch, asked, looked.read, first)
         plain = second_opinions(batch, asked, clear, looked.read)
-        return Seen(maps, clear, plain)
+        return Seen(maps, dict(zip(asked, first, strict=True)), clear, plain)
 
     def _regions(self, batch: Batch, maps: Mapping[int, AttentionMaps]) -> dict[int, Region]:
         regions = {}
@@ -153,24 +156,26 @@ class CropMethod:
             localisation=seen.maps[i].as_localisation() if i in seen.maps else None,
             margins=answered.decoded.margins,
             plain=said(seen.plain[i].decoded) if i in seen.plain else None,
+            plain_begins=seen.begins.get(i),
             prefix_hits=batch.call.hits(request.image),
         )
 
 
-def easy(batch: Batch, asked: Sequence[int], found: Read) -> Done:
+def easy(
+    batch: Batch, asked: Sequence[int], found: Read, begins: Sequence[TokenMargin | None]
+) -> Done:
     """Plain answers that the gate lets through: they go on from the pass that looked.
 
-    `found` holds the requests `asked` first. Of answers that are not clear, only the first token's
-    margin is ever known.
+    `found` holds the requests `asked` first, `begins` their first tokens. Of answers that are not
+    clear no more than that is ever known.
     """
     if batch.options.gate == "router":
         rows = cheapest(batch.call.of(asked), found, len(asked))
         return _going_on(batch, asked, found, rows) if rows else {}
-    call, least = batch.call.of(asked), direct_margin(batch.call.vlm, batch.options)
+    least = direct_margin(batch.call.vlm, batch.options)
     if least is None:
         return {}
-    margins = first_margins(call.vlm, found, limits_of(call, found, batch.chosen(asked)))
-    rows = [row for row, margin in enumerate(margins) if margin >= least]
+    rows = [row for row, first in enumerate(begins) if first is None or first.margin >= least]
     if not rows:
         return {}
     return sure(_going_on(batch, asked, found, rows, least), least)

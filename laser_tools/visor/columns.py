@@ -24,11 +24,15 @@ class Columns:
 
     @classmethod
     def of(cls, visual: Tensor) -> Columns:
-        """From (B, S): True for visual tokens. Padding counts as text."""
+        """From (B, S): True for visual tokens. Padding counts as text.
+
+        T is at least 1, as no layer takes a pass without a token.
+        """
         counts = (~visual).sum(dim=1).tolist()
+        most = max(*counts, 1)
         order = (~visual).to(torch.uint8).argsort(dim=1, stable=True)  # visual tokens first
-        text_at = order[:, visual.shape[1] - max(counts) :]
-        return cls(visual, text_at, ~visual.gather(1, text_at), min(counts) < max(counts))
+        text_at = order[:, visual.shape[1] - most :]
+        return cls(visual, text_at, ~visual.gather(1, text_at), min(counts) < most)
 
     @property
     def all_text(self) -> bool:

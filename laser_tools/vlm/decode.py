@@ -68,15 +68,14 @@ def decode(
     return answers.decoded()
 
 
-def first_margins(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[float]:
-    """Margins by which the first token of each answer would win (logit units).
+def beginnings(vlm: VLM, read: Read, limits: Sequence[Limits]) -> list[TokenMargin | None]:
+    """The token that each answer would begin with; None where choices leave no other.
 
     For the first `len(limits)` rows of a batch that was read to its end.
     """
     answers = _Answers(vlm, limits)
     answers.advance(read.next_logits[: len(limits)])
-    margin: list[float] = answers.steps[0].margin.tolist()
-    return margin
+    return answers.first()
 
 
 def _go_on(vlm: VLM, read: Read, answers: _Answers, n_tokens: int) -> None:
@@ -177,6 +176,12 @@ class _Answers:
     def ended(self) -> bool:
         """True once nothing is left to decide: all answers have stopped, or can only stop."""
         return all(self._next(row) == self._stop[:1] for row in range(len(self._limits)))
+
+    def first(self) -> list[TokenMargin | None]:
+        """The first tokens that were decided, not forced by a choice."""
+        tokens = _token_margins(self._tokenizer, self.steps[0])
+        pairs = zip(tokens, self._decided, strict=True)
+        return [token if decided[0] else None for token, decided in pairs]
 
     def decoded(self) -> list[Decoded]:
         """The answers as text; their margins leave the device here."""

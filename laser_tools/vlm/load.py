@@ -29,7 +29,10 @@ from laser_tools.vlm.processors import complete, load_processor
 from laser_tools.vlm.snapshot import find_snapshot, read_snapshot
 from laser_tools.vlm.threads import limit_threads_for
 
-PICO_FOLDER = Path(__file__).parents[1] / "pico" / "weights"
+_PACKAGE = Path(__file__).parents[1]
+PICO_FOLDER = _PACKAGE / "pico" / "weights"
+EMBEDDED = {"pico": PICO_FOLDER, "pico-visor": _PACKAGE / "visor" / "weights"}
+"""Models that come with the package, and their folders."""
 WEIGHTS = "model.safetensors"
 CALIBRATION, LOCALISER = "calibration.json", "localiser.json"
 PARAMETERS_PER_BYTE = 16  # no quantisation packs half as many
@@ -45,7 +48,7 @@ def load_vlm(
     quantization_config: object | None = None,
     freeze_visual_layers: Sequence[int] = (),
 ) -> VLM:
-    """The model in the folder `model`, or of that hub id in the local cache, or embedded "pico".
+    """The model in the folder `model`, or of that hub id in the local cache, or one of EMBEDDED.
 
     `device` defaults to a GPU if there is one, `dtype` to float32 on a CPU and to the checkpoint's
     own elsewhere. `device_map` and `quantization_config` go to `from_pretrained` as they are; a
@@ -61,8 +64,9 @@ def load_vlm(
     InvalidRequest if there is no such device, or no such layer.
     """
     target = _usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    folder = PICO_FOLDER if str(model) == "pico" else find_snapshot(model, revision)
-    name = "pico" if folder == PICO_FOLDER else Path(model).name
+    folder = folder_of(model, revision)
+    own = (name for name, embedded in EMBEDDED.items() if folder == embedded)
+    name = next(own, Path(model).name)
     _register_own(read_snapshot(folder, name))
     _refuse_oversized(folder, name)
     chosen = dtype or (torch.float32 if target.type == "cpu" else "auto")
@@ -79,6 +83,11 @@ def load_vlm(
         vlm = replace(vlm, freeze_visual_layers=tuple(freeze_visual_layers), calibration=None)
     limit_threads_for(vlm.model)
     return vlm
+
+
+def folder_of(model: str | Path, revision: str | None = None) -> Path:
+    """The folder that `load_vlm` reads. Raises ModelUnavailable if there is none."""
+    return EMBEDDED.get(str(model)) or find_snapshot(model, revision)
 
 
 def _usable(device: str | torch.device) -> torch.device:

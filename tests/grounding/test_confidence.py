@@ -81,6 +81,31 @@ def test_a_second_opinion_is_a_feature() -> None:
     assert opinion(route="direct") == (1.0, 2.0)  # it is what the whole image says
 
 
+def test_the_whole_images_first_token_is_a_feature() -> None:
+    token = TokenMargin(token="red", probability=0.5, margin=2.0, vat_margin=1.5)
+    other = TokenMargin(token="Red", probability=0.5, margin=0.5, vat_margin=None)
+
+    def found(*tokens: TokenMargin, **changes: object) -> tuple[float, ...]:
+        by_name = features(grounded(*tokens).model_copy(update=changes))
+        names = ("begins_alike", "begin_margin", "alike_begin_margin", "one_token_alike")
+        return tuple(by_name[name] for name in names)
+
+    assert found(token) == (0.0, 0.0, 0.0, 0.0)  # not known
+    assert found(token, plain_begins=other) == (1.0, 0.5, 0.5, 1.0)
+    assert found(token, token, plain_begins=other) == (1.0, 0.5, 0.5, 0.0)
+    unlike = other.model_copy(update={"token": "blue"})
+    assert found(token, plain_begins=unlike) == (0.0, 0.5, 0.0, 0.0)
+    assert found(token, route="direct") == (1.0, 2.0, 2.0, 1.0)  # it is its own beginning
+
+
+def test_answers_of_one_token_have_margins_of_their_own() -> None:
+    token = TokenMargin(token="red", probability=0.5, margin=2.0, vat_margin=1.5)
+    names = ("one_token", "one_token_margin", "one_token_vat_margin")
+    short, long = features(grounded(token)), features(grounded(token, token))
+    assert [short[name] for name in names] == [1.0, 2.0, 1.5]
+    assert [long[name] for name in names] == [0.0, 0.0, 0.0]
+
+
 def test_an_answer_without_a_decided_token_has_no_features() -> None:
     assert features(grounded()) == {}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from laser_tools.progress import StageName
 from tests.hardening.process import FAULTY, SERVE, WorkerProcess, Workers
 
 Figures = Mapping[str, object]
 """A part of the JSON report. What is printed beside its key is in report.py."""
 
-STAGES = ("encode", "attend", "crop", "decode")
+STAGES: tuple[StageName, ...] = ("encode", "attend", "crop", "decode")
 N_CLIENTS = 16
 HEARTBEAT_S = 8.0  # a stage may take seconds on a busy machine
 UNBOUNDED = "100000"  # a quota that is not met: overload is to end in 503, not in 429

@@ -43,6 +43,23 @@ def test_a_second_opinion_is_the_plain_answer_and_changes_nothing(toy: Callable[
         assert differences(answer.model_copy(update={"plain": None}), own, 1e-4) == []
 
 
+@TOYS
+def test_the_look_knows_what_plain_asking_would_begin_with(toy: Callable[[], VLM]) -> None:
+    vlm = toy()
+    plain = LocalEngine(vlm).answer([r.model_copy(update={"method": "plain"}) for r in requests()])
+    for answer, other in zip(asked(vlm), plain, strict=True):
+        assert answer.plain_begins is not None
+        assert answer.plain_begins.token == other.margins[0].token
+        assert answer.plain_begins.margin == pytest.approx(other.margins[0].margin, abs=1e-4)
+
+
+def test_a_token_that_choices_leave_no_rival_is_no_beginning() -> None:
+    forced = requests()[0].model_copy(update={"choices": ("red star", "red circle")})
+    (answer,) = LocalEngine(toy_llava()).answer([forced])
+    assert answer.plain_begins is None
+    assert len(answer.margins) == 1  # the second token
+
+
 def by_margin(options: LaserOptions) -> Calibration:
     """The larger the first margin, the likelier; a kept answer is always a little likelier."""
     names = tuple(features(asked(toy_llava())[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -54,7 +55,12 @@ def test_the_answer_instruction_goes_with_every_method() -> None:
     (told,) = LocalEngine(toy_llava(), wordy).answer([asked])
     own = vicrop.VicropOptions(answer_instruction="answer one word")
     (same,) = LocalEngine(toy_llava(), own).answer([asked])
-    assert (told.answer, told.localisation) == (same.answer, same.localisation)
+    assert told.localisation is not None
+    assert same.localisation is not None
+    assert (told.answer, told.crop_boxes) == (same.answer, same.crop_boxes)
+    assert np.array(told.localisation.map) == pytest.approx(
+        np.array(same.localisation.map), abs=1e-5
+    )
 
 
 def test_a_calibration_says_nothing_of_a_method_it_was_not_fitted_to() -> None:

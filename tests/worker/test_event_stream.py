@@ -154,8 +154,8 @@ def test_who_hangs_up_stops_the_model(worker: Loopback, engine: TellingEngine, i
     """The next one is answered, though nobody has opened the gate."""
     stopped, cancelled = engine.stopped, metrics(worker)["laser_cancelled_total"]
     with streamed(worker.http, image, "told slow") as response:
-        heard = sse(response)  # held: a generator that is let go of hangs up
-        assert next(heard).event == "stage"
+        got = sse(response)  # held: the end of an iterator hangs up
+        assert next(got).event == "stage"
         assert worker.worker.gate.in_flight == 1
     wait_until(lambda: engine.stopped == stopped + 1)
     wait_until(lambda: worker.worker.gate.in_flight == 0)
@@ -174,9 +174,9 @@ def test_who_hangs_up_while_waiting_frees_the_queue(
         )
         assert engine.entered.acquire(timeout=30)
         with streamed(worker.http, image, "told never") as response:
-            lines = response.iter_lines()  # held: see above
+            lines = response.iter_lines()  # held, as above
             assert next(lines) == ": ping"
-            assert worker.worker.backend.numbers().queue_depth == 1
+            wait_until(lambda: worker.worker.backend.numbers().queue_depth == 1)
         wait_until(lambda: worker.worker.backend.numbers().queue_depth == 0)
         engine.gate.set()
         assert first.result().status_code == 200

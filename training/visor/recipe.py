@@ -63,9 +63,14 @@ PLANS = (
 
 @dataclass(frozen=True)
 class Layers:
-    """Which layers attend to visual tokens, with whose weights, and which can update them."""
+    """Which layers attend to visual tokens, with whose weights, and which can update them.
 
-    cross: tuple[int, ...] = (1, 4, 6)
+    The cross layers are those of pico without which, untrained and with one self-attention layer,
+    questions of two hops are lost: of neighbour reading 44 % of the right tokens are left (of 48),
+    with 1, 4 and 6 less than 1 %.
+    """
+
+    cross: tuple[int, ...] = (1, 2, 4, 5)
     own: tuple[int, ...] = (0, 1, 2, 3)
     weights: CrossAttention = "dense"
 
