@@ -109,7 +109,7 @@ def heat(image: Shown, where: Localisation | None) -> str:
 
 
 def crops(image: UprightImage, boxes: Sequence[Box]) -> str:
-    """What the answer was read from beside the image, cut from the original, with its place."""
+    """The crops that the answer was read from, cut from the original, each with its place."""
     if not boxes:
         return _nothing("No crop: the whole image was read.")
     return "".join(_crop(image, box) for box in boxes)
@@ -175,7 +175,7 @@ def _bare(token: str) -> str:
 
 
 def seconds(done: Sequence[GroundedAnswer]) -> str:
-    """Where the time went, one striped bar for each answer, on one scale."""
+    """The time of each stage, one striped bar for each answer, on one scale."""
     longest = max((sum(_stages(answer).values()) for answer in done), default=0.0)
     if not longest:
         return _nothing("This engine does not tell its seconds.")

@@ -1,4 +1,4 @@
-"""What is said in the chat in HTML. All that a model or a person wrote is escaped.
+"""The chat's messages in HTML. All that a model or a person wrote is escaped.
 
 Colours and shapes are in style.css.
 """
