@@ -106,6 +106,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_a_command_the_help_is_readable(
     group: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The summary of each command of ours fits on its line."""
+    assert group or "..." not in out_of(capsys, group).partition("Commands:")[2]
     assert out_of(capsys, group) == out_of(capsys, [*group, "--help"])
 
 
