@@ -189,9 +189,9 @@ def _pair(report: BenchReport, other: str, kind: str) -> tuple[int, int, int]:
 
 
 def _kinds(report: BenchReport, other: str) -> list[str]:
-    """The question types and kinds of counting, without those that have no answer."""
+    """The question types and kinds of counting."""
     kinds = report.laser_against.get(other, {})
-    return [kind for kind in kinds if kind not in (OVERALL, "none")]
+    return [kind for kind in kinds if kind != OVERALL]
 
 
 def _answerable(kind: str) -> bool:
