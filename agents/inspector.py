@@ -67,7 +67,7 @@ class Inspector:
         return Command(update={"lines": lines}, goto=looks or "person")
 
     def look(self, line: Line) -> dict[str, Any]:
-        """What the planner answers, if that quotes what the tools saw; else nothing."""
+        """The planner's answer, if that quotes what the tools saw; else nothing."""
         limit: list[Any] = [ModelCallLimitMiddleware(run_limit=MAX_STEPS)]
         tools = self.toolkit.get_tools()
         agent = create_agent(self.planner, tools, system_prompt=SYSTEM_PROMPT, middleware=limit)

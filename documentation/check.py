@@ -1,4 +1,4 @@
-"""What is wrong with a built site that its generator does not say."""
+"""Faults of a built site that its generator does not report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _listed(entries: object) -> Iterator[str]:
 
 
 def foreign(html: Path) -> Iterator[str]:
-    """What the built pages and styles would load from other hosts."""
+    """The addresses on other hosts that built pages and styles would load."""
     for file in sorted(html.rglob("*.html")):
         loads = _Loads()
         loads.feed(file.read_text(encoding="utf-8"))

@@ -106,6 +106,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_a_command_the_help_is_readable(
     group: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The summary of each command of ours fits on its line."""
+    assert group or "..." not in out_of(capsys, group).partition("Commands:")[2]
     assert out_of(capsys, group) == out_of(capsys, [*group, "--help"])
 
 
@@ -119,6 +121,7 @@ def test_ask_compares_and_draws(
     )
     plain, laser = text.index("  plain "), text.index("  laser ")
     assert plain < laser
+    assert "chosen by VAQ" not in text  # the default map is made from all layers
     for fact in ("layer", "evidence", "crop", "route verify", "seconds", "not calibrated"):
         assert fact in text[laser:]
     with Image.open(figure) as drawn:

@@ -43,7 +43,10 @@ def batch(
     ray: RayOption = None,
     as_json: console.AsJson = False,
 ) -> None:
-    """Answer QUESTIONS; pictures are paths seen from the folder of the file."""
+    """Answer a file of QUESTIONS about pictures.
+
+    Paths of pictures are seen from the folder of the file.
+    """
     if not worker:
         console.require("Asking a model in this process", "engine")
     from laser_tools.evaluation.run.batch import BatchJob, answer_file, check_ids, in_turn

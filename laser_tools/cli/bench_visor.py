@@ -88,7 +88,7 @@ def _configurations(vlm: VLM, text: str | None) -> list[Configuration]:
     if text is not None:
         return [chosen(config, console.layers(part)) for part in text.split(";")]
     named = config.configurations or [config.active]
-    return [chosen(config, one) for one in named]
+    return [chosen(config, layers) for layers in named]
 
 
 def _measured(

@@ -55,7 +55,10 @@ def calibrate(
     ] = None,
     as_json: console.AsJson = False,
 ) -> None:
-    """Fit the gate and the confidence of MODEL, or its localiser; store it beside its weights."""
+    """Fit the confidence of MODEL and its gate, or its localiser.
+
+    The result is stored beside the weights.
+    """
     console.require("Calibration", "engine")
     from laser_tools.evaluation import calibrate as fitting
     from laser_tools.evaluation.fit_report import fit_report

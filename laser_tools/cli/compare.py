@@ -48,10 +48,10 @@ def compare(
     ] = None,
     as_json: console.AsJson = False,
 ) -> None:
-    """Ask IMAGE a QUESTION by several methods and show where each looked and what it took.
+    """Ask IMAGE a QUESTION by several methods, side by side.
 
-    The image is read once before any clock runs, so that all methods find it prefilled alike. An
-    option is set for every method that has it.
+    It shows where each looked and what it took. The image is read once before any clock runs, so
+    that all methods find it prefilled alike. An option is set for every method that has it.
     """
     if not worker:
         console.require("Asking a model in this process", "engine")

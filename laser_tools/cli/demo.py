@@ -43,7 +43,7 @@ def demo(
     planner: PlannerName = None,
     port: Port = None,
 ) -> None:
-    """Open a page in the browser that asks images, shows the evidence, and chats about them.
+    """Open a page that asks images, shows evidence, and chats.
 
     Only this machine can reach it, and it loads nothing from elsewhere.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def look(vlm: VLM, items: Iterable[Item], n: int, options: LaserOptions) -> list[BoxedLook]:
-    """What every layer shows of the first `n` items with boxes, with a progress bar."""
+    """Every layer's maps of the first `n` items with boxes, with a progress bar."""
     from laser_tools.evaluation.localiser import look_at
 
     with console.progress(n, "looking") as bar:

@@ -43,7 +43,7 @@ def mcp(
     http: Http = False,
     port: Port = None,
 ) -> None:
-    """Give the tools to an MCP client that starts this command, or over HTTP."""
+    """Give the tools to an MCP client, over stdio or HTTP."""
     console.require("The MCP server", "mcp")
     if not worker:
         console.require("Asking a model in this process", "engine")

@@ -48,7 +48,7 @@ Report = Annotated[
 
 @dataclass(frozen=True)
 class Place:
-    """Where the model is: a worker, or here under these settings."""
+    """The model's place: a worker, or here under these settings."""
 
     worker: str | None
     model: str
@@ -136,7 +136,7 @@ class _Plan:
         return arms_of(self.methods, self.options, place.worker is not None, self.layer)
 
     def run(self, place: Place, model: str) -> Run:
-        """What stands in the first line of the file."""
+        """The facts in the first line of the file."""
         from laser_tools.evaluation import machine
         from laser_tools.evaluation.run.lines import Run
 

@@ -36,7 +36,7 @@ def _is_stream(response: httpx.Response) -> bool:
 
 
 async def _last_event(response: httpx.Response, listener: Listener) -> httpx.Response:
-    """What the last event says, as a response of its own; the others are for the listener."""
+    """The last event as a response of its own; the others are for the listener."""
     last: httpx.Response | None = None
     async for event in EventSource(response).aiter_sse():
         said = httpx.Response(

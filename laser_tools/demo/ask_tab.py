@@ -35,7 +35,7 @@ Answering = Callable[[Upload | None, str | None, str | None], AsyncIterator[Chan
 
 @dataclass(frozen=True)
 class Form:
-    """What a person fills in."""
+    """The fields that a person fills in."""
 
     image: gr.Image
     question: gr.Textbox
@@ -47,7 +47,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Results:
-    """What the page shows of a question; `details` holds all below `answers`."""
+    """The parts of the page about a question; `details` holds all below `answers`."""
 
     status: gr.HTML
     answers: gr.HTML
@@ -192,7 +192,7 @@ def _running(form: Form, now: bool) -> Changes:
 
 
 async def _shown(results: Results, request: AnswerRequest, news: News) -> Changes:
-    """What changes on the page at this moment: everything once all answers are there."""
+    """Changes of the page at this moment: everything once all answers are there."""
     waiting = METHODS[len(news.answers) :]
     said = cards.answers(request.question, news.answers, waiting)
     if waiting:

@@ -109,7 +109,7 @@ def heat(image: Shown, where: Localisation | None) -> str:
 
 
 def crops(image: UprightImage, boxes: Sequence[Box]) -> str:
-    """What the answer was read from beside the image, cut from the original, with its place."""
+    """The crops that the answer was read from, cut from the original, each with its place."""
     if not boxes:
         return _nothing("No crop: the whole image was read.")
     return "".join(_crop(image, box) for box in boxes)
@@ -125,13 +125,14 @@ def _crop(image: UprightImage, box: Box) -> str:
 
 
 def layers(where: Localisation | None) -> str:
-    """VAQ of every layer as a row of bars, the chosen one marked."""
+    """VAQ of every layer as a row of bars; the strongest is marked."""
     if where is None or not where.vaq:
-        return _nothing("No layer was chosen by VAQ on this route.")
+        return _nothing("No layer was scored on this route.")
     top = max(where.vaq) or 1.0
     bars = [_layer_bar(i, vaq, vaq / top, i == where.layer_idx) for i, vaq in enumerate(where.vaq)]
     chosen = (
-        f"Layer <b>{where.layer_idx}</b> of {len(where.vaq)}, VAQ {where.vaq[where.layer_idx]:.3f}"
+        f"Layer <b>{where.layer_idx}</b> of {len(where.vaq)} is the strongest, "
+        f"VAQ {where.vaq[where.layer_idx]:.3f}"
     )
     return f"<div class='lt-layers'>{''.join(bars)}</div><p class='lt-note'>{chosen}</p>"
 
@@ -174,7 +175,7 @@ def _bare(token: str) -> str:
 
 
 def seconds(done: Sequence[GroundedAnswer]) -> str:
-    """Where the time went, one striped bar for each answer, on one scale."""
+    """The time of each stage, one striped bar for each answer, on one scale."""
     longest = max((sum(_stages(answer).values()) for answer in done), default=0.0)
     if not longest:
         return _nothing("This engine does not tell its seconds.")

@@ -1,4 +1,4 @@
-"""What is said in the chat in HTML. All that a model or a person wrote is escaped.
+"""The chat's messages in HTML. All that a model or a person wrote is escaped.
 
 Colours and shapes are in style.css.
 """
@@ -29,6 +29,8 @@ SURE = (
 )
 NO_CALIBRATION = "No calibration for this model: nobody knows how sure this is"
 CANNOT_SEE = "I cannot see that."
+NOTHING_SAID = "The planner said nothing. Ask again in other words."
+MOST_CHARS = 160  # of what a step asks: a chat model may ask anything
 
 
 def asked(text: str, images: Mapping[str, UprightImage]) -> str:
@@ -49,7 +51,7 @@ def looking(turn: Turn) -> str:
 
 
 def _step(step: Step) -> str:
-    image, about = escape(step.image), f"<q>{escape(step.about)}</q>"
+    image, about = _short(step.image), f"<q>{_short(step.about)}</q>"
     looks = step.tool == "zoom_to_evidence"
     return f"Looking in {image} for {about}" if looks else f"Asking {image}: {about}"
 
@@ -64,9 +66,13 @@ def replied(turn: Turn, reply: Reply, scripted: bool) -> str:
         answer = f"<p class='lt-answer'>{CANNOT_SEE}</p>"
         said = (answer if scripted else words) + f"<p class='lt-why'>{REASONS[reply.withheld]}</p>"
     else:
-        said = words
+        said = words or f"<p class='lt-why'>{NOTHING_SAID}</p>"
     kind = "lt-reply lt-unseen" if reply.withheld else "lt-reply"
     return f"<article class='{kind}'>{said}{_looked(turn)}</article>"
+
+
+def _short(text: str) -> str:
+    return escape(text if len(text) <= MOST_CHARS else f"{text[:MOST_CHARS]} …")
 
 
 def _words(text: str) -> str:

@@ -42,7 +42,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Parts:
-    """What the tab is made of."""
+    """The components of the tab."""
 
     session: gr.State
     log: gr.Chatbot
@@ -130,7 +130,7 @@ class Asking:
     async def _turn(
         self, before: Session, written: Written, files: Sequence[Path]
     ) -> AsyncGenerator[Changes]:
-        """What changes on the page, from the message to the reply."""
+        """Changes of the page, from the message to the reply."""
         text = written["text"] or ""
         images = await self.chat.take(before.talk, files)
         said = _message("user", await asyncio.to_thread(chat_cards.asked, text, images))

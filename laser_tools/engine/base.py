@@ -36,7 +36,7 @@ def asked_of(request: Request) -> str:
 
 
 def listener_of(request: Request) -> Listener | None:
-    """Who hears of the request's progress, if anybody does; of a search nobody does."""
+    """The listener of the request's progress, if there is one; a search has none."""
     return request.listener if isinstance(request, AnswerRequest) else None
 
 

@@ -1,4 +1,4 @@
-"""Whether a confidence keeps what it promises: `max_error` over calibrations drawn anew, shifts."""
+"""A confidence held to what it promises: `max_error` over calibrations drawn anew, shifts."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def _empty(axes: Axes, title: str, why: str) -> None:
 
 def _draw_vaq(axes: Axes, where: Localisation | None) -> None:
     if where is None or not where.vaq:
-        _empty(axes, "VAQ per layer", "No layer was chosen by VAQ.")
+        _empty(axes, "VAQ per layer", "No layer was scored.")
         return
     layers = range(len(where.vaq))
     colours = [LASER_COLOUR if i == where.layer_idx else FAINT for i in layers]
@@ -196,7 +196,7 @@ def _draw_vaq(axes: Axes, where: Localisation | None) -> None:
     axes.set_xticks(list(layers)[:: max(len(where.vaq) // 8, 1)])
     axes.margins(x=0.02, y=0.2)
     axes.annotate(
-        "chosen",
+        "strongest",
         (where.layer_idx, where.vaq[where.layer_idx]),
         xytext=(0, 3),
         textcoords="offset points",

@@ -83,7 +83,7 @@ MapRule = Callable[[AttentionPair, Any], AttentionMaps]
 def localise(
     vlm: VLM, images: Sequence[UprightImage], questions: Sequence[str], options: LookOptions
 ) -> list[AttentionMaps]:
-    """Where each question makes the model look in its image. One batch."""
+    """The maps of where each question makes the model look in its image. One batch."""
     prompts = query_prompts(images, questions, options)
     call = ModelCall(vlm, images, budget=budget_of(options))
     return contrastive(call, prompts, options).maps

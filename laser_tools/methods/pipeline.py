@@ -205,7 +205,7 @@ def _going_on(
 
 
 def said(decoded: Decoded) -> Said:
-    """What was decoded, without the numbers of its decoding."""
+    """The decoded answer, without the numbers of its decoding."""
     return Said(answer=decoded.text, margins=decoded.margins)
 
 

@@ -6,13 +6,14 @@ it says no. So answers that claim something are held against that, where the opt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from laser_tools.grounding.abstain import abstention
 from laser_tools.images.upright import UprightImage
-from laser_tools.methods.targets import targets
+from laser_tools.methods.targets import named
 from laser_tools.options import PresenceOptions, PromptOptions
 from laser_tools.schema import AnswerRequest, GroundedAnswer
 from laser_tools.vlm.call import ModelCall
@@ -22,8 +23,8 @@ from laser_tools.vlm.prompts import Prompt, tail_text
 from laser_tools.vlm.reading import read
 
 YES, NO = ("Yes", "yes"), ("No", "no")
-CLAIM_NOTHING = frozenset({"yes", "no"})
-"""Answers that say whether, not what: "Is there a giraffe?" is its own check."""
+CLAIM_NOTHING = frozenset({"yes", "no", "0", "zero"})
+"""Answers that say whether, not what: "Is there a giraffe?" is its own check, and so is "0"."""
 ASKED_A_PASS = 16
 """Prompts that are asked together, so that memory does not grow with their number."""
 
@@ -81,12 +82,15 @@ def _claims(answer: GroundedAnswer, options: PromptOptions) -> bool:
 def _absent(
     call: ModelCall, requests: Sequence[AnswerRequest], margin: float, options: PromptOptions
 ) -> list[bool]:
-    """For each request whether something that its question names is not there."""
-    names = [targets(request.question) for request in requests]
+    """For each request whether something that its question names is not there.
+
+    A question that names nothing, such as "What colour is it?", is asked about nothing.
+    """
+    names = [named(request.question) for request in requests]
     prompts = [
         prompt
         for request, several in zip(requests, names, strict=True)
         for prompt in existence_prompts((request.image,), several, options)
     ]
     sure = iter(existence(call, prompts))
-    return [min([next(sure) for _ in several]) <= -margin for several in names]
+    return [min([next(sure) for _ in several], default=math.inf) <= -margin for several in names]

@@ -28,7 +28,12 @@ GRAMMAR = frozenset((GRAMMAR_WORDS + ATTRIBUTE_WORDS).split())
 
 
 def targets(question: str) -> tuple[str, ...]:
-    """At most `MAX_TARGETS` phrases, in the question's order; at least one."""
+    """At most `MAX_TARGETS` phrases, in the question's order; all of it where it names nothing."""
+    return named(question) or (question.strip(),)
+
+
+def named(question: str) -> tuple[str, ...]:
+    """At most `MAX_TARGETS` phrases, in the question's order; none of "What colour is it?"."""
     phrases: list[list[str]] = []
     after_article = False
     for word in re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", question):
@@ -39,9 +44,10 @@ def targets(question: str) -> tuple[str, ...]:
             phrases[-1].append(word)
         after_article = word.lower() in ARTICLES or (names and after_article)
     found = dict.fromkeys(" ".join(phrase) for phrase in phrases if phrase)
-    return tuple(found)[:MAX_TARGETS] or (_naming_words(question),)
+    words = _naming_words(question)
+    return tuple(found)[:MAX_TARGETS] or ((words,) if words else ())
 
 
 def _naming_words(question: str) -> str:
     words = re.findall(r"\w+(?:['’-]\w+)*", question)
-    return " ".join(word for word in words if word.lower() not in GRAMMAR) or question.strip()
+    return " ".join(word for word in words if word.lower() not in GRAMMAR | ARTICLES)

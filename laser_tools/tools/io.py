@@ -47,7 +47,7 @@ class ToolIO(Protocol):
         ...
 
     def listener(self, tool: ToolName, image: str) -> Listener | None:
-        """Who hears of the model's stages and of the answer's tokens, if anybody does."""
+        """The listener of the model's stages and of the answer's tokens, if there is one."""
         ...
 
 

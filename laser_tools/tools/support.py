@@ -13,7 +13,7 @@ from laser_tools.tools.results import LaserResult
 
 
 def results_of(messages: Sequence[BaseMessage]) -> list[LaserResult]:
-    """What the laser tools found, in order; errors and other tools' results are left out."""
+    """The laser tools' findings, in order; errors and other tools' results are left out."""
     found = (_result(m) for m in messages if isinstance(m, ToolMessage))
     return [result for result in found if result is not None]
 

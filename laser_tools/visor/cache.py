@@ -42,7 +42,7 @@ class VisorCache(DynamicCache):  # type: ignore[misc]  # transformers is untyped
         return n
 
     def holds_all(self, layer_idx: int) -> bool:
-        """Whether the layer has visual tokens' keys and values, of any row."""
+        """True if the layer has visual tokens' keys and values, of any row."""
         return any(layer_idx in sight.layers for sight in self.sights)
 
     def blind(self, layer_idx: int) -> tuple[bool, ...]:

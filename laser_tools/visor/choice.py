@@ -47,8 +47,8 @@ def choice_of(asked: Asked, config: VisorConfig, router: Router | None, stream: 
                 "The model has no router. Name a configuration (self_layers), or train one."
             )
         return Choice(router.configurations, router.of_rows)
-    if isinstance(wanted, list | tuple) and any(isinstance(one, list | tuple) for one in wanted):
-        return _by_row([chosen(config, one) for one in wanted], len(stream.full))
+    if isinstance(wanted, list | tuple) and any(isinstance(row, list | tuple) for row in wanted):
+        return _by_row([chosen(config, row) for row in wanted], len(stream.full))
     return Choice([chosen(config, wanted)], lambda _: [])
 
 

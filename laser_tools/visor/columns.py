@@ -36,7 +36,7 @@ class Columns:
 
     @property
     def all_text(self) -> bool:
-        """Whether there is nothing to see in these columns."""
+        """True if there is nothing to see in these columns."""
         return self.text_at.shape == self.visual.shape and not self.ragged
 
     def rows(self, index: Tensor) -> Columns:

@@ -21,7 +21,7 @@ class Router(nn.Module):
     def __init__(self, config: VisorConfig) -> None:
         super().__init__()
         width = config.text_config.hidden_size
-        self.configurations = [tuple(one) for one in config.configurations]
+        self.configurations = [tuple(layers) for layers in config.configurations]
         self.norm = nn.LayerNorm(2 * width)
         self.hidden = nn.Linear(2 * width, config.router_size)
         self.out = nn.Linear(config.router_size, len(self.configurations))

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from laser_tools.demo import cards
+from laser_tools.demo import cards, chat_cards
+from laser_tools.demo.chatting import Step, Turn
 from laser_tools.demo.pictures import MAX_SIDE_PX, Shown, heat_layer
 from laser_tools.images.upright import UprightImage
 from laser_tools.schema import (
@@ -24,6 +25,7 @@ from laser_tools.schema import (
     Route,
     TokenMargin,
 )
+from laser_tools.tools.chatbot import Reply
 
 SIZE = (2560, 1280)
 WHERE = Localisation(
@@ -99,6 +101,14 @@ def test_words_of_others_are_escaped() -> None:
     assert "<b>511" not in shown
     assert "1&lt;" in shown
     assert "&lt;u&gt;" in cards.problem("<u>")
+
+
+def test_a_planner_that_says_nothing_or_asks_a_book_is_shown_as_such() -> None:
+    asked = Turn((Step("grounded_vqa", "img_1", "<b>" + "x" * 100_000),))
+    shown = chat_cards.replied(asked, Reply(""), scripted=False)
+    assert chat_cards.NOTHING_SAID in shown
+    assert "<q>&lt;b&gt;xxx" in shown
+    assert len(shown) < 1000
 
 
 def test_numbers_are_those_of_the_answer() -> None:

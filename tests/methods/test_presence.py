@@ -23,14 +23,18 @@ def pico() -> VLM:
 
 
 def asked(
-    thing: str, margin: float | None, *choices: str, method: MethodName = "laser"
+    thing: str,
+    margin: float | None,
+    *choices: str,
+    method: MethodName = "laser",
+    question: str = "What number is on the {}?",
 ) -> GroundedAnswer:
     """What is said of a thing where one of `choices` has to be said."""
     with Image.open(SCENE) as opened:
         image = UprightImage.of(opened)
     request = AnswerRequest(
         image=image,
-        question=f"What number is on the {thing}?",
+        question=question.format(thing),
         choices=choices or NUMBERS,
         method=method,
     )
@@ -55,7 +59,15 @@ def test_whatever_the_method_a_claim_about_what_is_there_stays(method: MethodNam
 
 
 def test_yes_and_no_say_whether_and_what_abstains_by_itself_is_not_asked_about() -> None:
-    for choices in (("yes", "no"), ("nothing", "none")):
+    for choices in (("yes", "no"), ("nothing", "none"), ("0", "zero")):
         kept, before = asked(ABSENT, 0.0, *choices), asked(ABSENT, None, *choices)
         assert kept.answer in choices
         assert kept.passes == before.passes
+
+
+@pytest.mark.parametrize("question", ["What colour?", "How many?", "?", "What is the 😀?"])
+def test_a_question_that_names_nothing_is_asked_about_nothing(question: str) -> None:
+    """No model finds "a What colour?" in an image."""
+    kept, before = (asked("", margin, "red", "2", question=question) for margin in (0.0, None))
+    assert (kept.answer, kept.abstain) == (before.answer, None)
+    assert kept.passes == before.passes

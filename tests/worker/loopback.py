@@ -39,7 +39,10 @@ class Loopback:
 def loopback(engine: Engine, **changes: Any) -> Iterator[Loopback]:  # noqa: ANN401
     chosen = settings(**changes)
     app = create_app(LocalBackend(chosen, lambda: engine), chosen)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=Protocol, log_config=None, ws="none"))
+    config = uvicorn.Config(
+        app, port=0, http=Protocol, loop="asyncio", log_config=None, ws="none"
+    )  # as `laser-tools serve` runs it
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

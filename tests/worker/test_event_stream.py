@@ -81,7 +81,10 @@ def test_the_last_event_is_the_body_without_a_stream(worker: Loopback, image: st
     ]
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream-not"])
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "application/json", "text/event-stream-not", "text/event-stream; Q=0.0, text/html"],
+)
 def test_who_does_not_name_event_streams_gets_none(
     worker: Loopback, image: str, accept: str
 ) -> None:
@@ -94,6 +97,13 @@ def test_who_does_not_name_event_streams_gets_none(
 def test_accept_is_read_as_http_means_it(worker: Loopback, image: str, accept: str) -> None:
     with streamed(worker.http, image, "what?", Accept=accept) as response:
         assert [name for name, _ in events(response)] == ["answer"]
+
+
+def test_a_second_accept_header_counts(worker: Loopback, image: str) -> None:
+    accepted = [("Accept", "application/json"), ("Accept", "text/event-stream")]
+    body = {"image": image, "question": "what?"}
+    response = worker.http.post("/v1/answer", json=body, headers=httpx.Headers(accepted))
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ TOLERANCE = 0.5  # answers that differ in this share of their letters or more sc
 
 def anls(answer: str, references: Sequence[str]) -> float:
     """1 minus the share of letters to change for the nearest reference; 0 from a half on."""
-    return max((_similarity(_plain(answer), _plain(one)) for one in references), default=0.0)
+    return max(
+        (_similarity(_plain(answer), _plain(reference)) for reference in references), default=0.0
+    )
 
 
 def _plain(text: str) -> str:

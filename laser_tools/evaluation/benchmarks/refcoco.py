@@ -64,8 +64,10 @@ def read(name: str, folder: Path, split: str, seed: int) -> Iterator[Item]:
     rows = read_plain(path)
     if not isinstance(rows, list):
         raise odd(path, "is not a list", SOURCE)
-    boxes = {one.id: one.bbox for one in _part(instances, "annotations", Annotation)}
-    files = {one.id: one.file_name for one in _part(instances, "images", Picture)}
+    boxes = {
+        annotation.id: annotation.bbox for annotation in _part(instances, "annotations", Annotation)
+    }
+    files = {picture.id: picture.file_name for picture in _part(instances, "images", Picture)}
     for reference in checked(rows, Reference, path, SOURCE):
         if reference.split != split:
             continue

@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Counts:
-    """How a batch ended."""
+    """The outcomes of a batch, counted."""
 
     answered: int
     errors: int
@@ -75,7 +75,7 @@ def _asked(number: int, row: dict[str, Any] | str) -> Asked:
 
 
 def check_ids(path: Path) -> int:
-    """How many lines the questions have. Raises InvalidRequest for an id that occurs twice."""
+    """The number of questions. Raises InvalidRequest for an id that occurs twice."""
     seen: dict[str, int] = {}
     for asked in read_questions(path):
         if asked.id in seen:

@@ -44,7 +44,7 @@ def accuracy_plot(report: RunReport) -> bytes:
 
 def risk_plot(report: RunReport) -> bytes | None:
     """Share wrong among the surest answers, for methods with a confidence; None without any."""
-    drawn = {name: one.risk for name, one in report.methods.items() if one.risk}
+    drawn = {name: figures.risk for name, figures in report.methods.items() if figures.risk}
     if not drawn:
         return None
     chosen = colours(report)

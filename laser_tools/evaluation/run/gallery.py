@@ -51,8 +51,8 @@ def wins_and_harms(
     wins, harms = _spread(wins, most), _spread(harms, most)
     pictures = _items(items, {line.item.id for line, _, _ in (*wins, *harms)})
     return (
-        [_card(*one, pictures) for one in wins],
-        [_card(*one, pictures) for one in harms],
+        [_card(*pair, pictures) for pair in wins],
+        [_card(*pair, pictures) for pair in harms],
     )
 
 

@@ -64,7 +64,7 @@ def _left(
 
 
 def _found(path: Path, run: Run, resume: bool) -> Lines:
-    """What the file of an earlier run holds."""
+    """The contents of an earlier run's file."""
     check_free(path, resume)
     if not whole_bytes(path):
         return Lines()

@@ -23,7 +23,7 @@ of best-layer, where that was asked before."""
 
 
 class Run(Frozen):
-    """What was asked, of which model, under which options."""
+    """The facts of a run: the questions asked, of which model, under which options."""
 
     set: str
     split: str
@@ -99,7 +99,7 @@ class Line(Frozen):
 
 @dataclass
 class Lines:
-    """What a run's file holds. Of two lines with one key the later counts."""
+    """The contents of a run's file. Of two lines with one key the later counts."""
 
     run: Run | None = None
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)

@@ -45,7 +45,7 @@ class MethodFigures(Frozen):
 
 
 class RunReport(Frozen):
-    """What `laser-tools bench run` writes."""
+    """The report that `laser-tools bench run` writes."""
 
     run: Run
     model: str
@@ -111,8 +111,8 @@ def _figures(
     basic, seconds = method_report(outcomes), _seconds(outcomes)
     judged = [line.judged for line in lines if line.judged]
     scored = [
-        Scored(line.item.item(), one.answer, one.score)
-        for line, one in zip(lines, judged, strict=True)
+        Scored(line.item.item(), outcome.answer, outcome.score)
+        for line, outcome in zip(lines, judged, strict=True)
     ]
     return MethodFigures(
         n=len(lines),
@@ -121,10 +121,10 @@ def _figures(
         interval=basic.interval,
         official=dict(mine.summary(scored)),
         hit=basic.box_hit_rate.get(OVERALL),
-        aggregation=_mean([one.mass for one in judged]),
+        aggregation=_mean([outcome.mass for outcome in judged]),
         seconds=seconds,
         seconds_ratio=seconds / plain_s if plain_s else None,
-        passes=_mean([one.passes for one in judged]),
+        passes=_mean([outcome.passes for outcome in judged]),
         routes=basic.routes,
         calibration=calibration_report(outcomes),
         risk=risk_coverage(outcomes),
@@ -133,7 +133,7 @@ def _figures(
 
 
 def _seconds(outcomes: Sequence[Outcome]) -> float:
-    return fmean(one.wall_s for one in outcomes)
+    return fmean(outcome.wall_s for outcome in outcomes)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -144,7 +144,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def risk_coverage(outcomes: Sequence[Outcome]) -> tuple[tuple[float, float], ...]:
     """The share that is wrong among the surest answers; empty where an answer has no confidence."""
-    sure = [(one.result.confidence, one.right) for one in outcomes]
+    sure = [(outcome.result.confidence, outcome.right) for outcome in outcomes]
     if any(confidence is None for confidence, _ in sure):
         return ()
     ranked = [right for _, right in sorted(sure, key=lambda pair: -(pair[0] or 0.0))]

@@ -63,24 +63,24 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main_table(report: RunReport) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows: each method with all its figures."""
-    return HEAD, [_row(name, one) for name, one in report.methods.items()]
+    return HEAD, [_row(name, figures) for name, figures in report.methods.items()]
 
 
-def _row(name: str, one: MethodFigures) -> list[str]:
-    low, high = one.interval[OVERALL]
-    said = one.calibration
+def _row(name: str, figures: MethodFigures) -> list[str]:
+    low, high = figures.interval[OVERALL]
+    said = figures.calibration
     return [
         name,
-        percent(one.accuracy[OVERALL]),
+        percent(figures.accuracy[OVERALL]),
         f"{percent(low)} to {percent(high)}",
-        percent(one.hit),
-        percent(one.aggregation),
-        f"{one.seconds:.3f}",
-        number(one.seconds_ratio, 2),
-        number(one.passes, 1),
+        percent(figures.hit),
+        percent(figures.aggregation),
+        f"{figures.seconds:.3f}",
+        number(figures.seconds_ratio, 2),
+        number(figures.passes, 1),
         number(said.ece, 3),
         number(said.auroc if said.ece is not None else None, 3),
-        ", ".join(f"{count} {code}" for code, count in one.errors.items()) or "0",
+        ", ".join(f"{count} {code}" for code, count in figures.errors.items()) or "0",
     ]
 
 
@@ -92,16 +92,19 @@ def number(value: float | None, digits: int) -> str:
 def official_says_more(report: RunReport) -> bool:
     """True where the papers report more than the mean score."""
     return any(
-        one.official != {"accuracy": one.accuracy[OVERALL]} for one in report.methods.values()
+        figures.official != {"accuracy": figures.accuracy[OVERALL]}
+        for figures in report.methods.values()
     )
 
 
 def official_table(report: RunReport) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows: what the set's papers report, in %."""
-    names = list(dict.fromkeys(key for one in report.methods.values() for key in one.official))
+    names = list(
+        dict.fromkeys(key for figures in report.methods.values() for key in figures.official)
+    )
     rows = [
-        [name, *(percent(one.official.get(key)) for key in names)]
-        for name, one in report.methods.items()
+        [name, *(percent(figures.official.get(key)) for key in names)]
+        for name, figures in report.methods.items()
     ]
     return ["as the papers report, %", *names], rows
 
@@ -110,7 +113,7 @@ def group_table(report: RunReport) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows: accuracy by group."""
     first = next(iter(report.methods.values()))
     rows = [
-        [name, *(percent(one.accuracy[name]) for one in report.methods.values())]
+        [name, *(percent(figures.accuracy[name]) for figures in report.methods.values())]
         for name in first.accuracy
     ]
     return ["accuracy by group, %", *report.methods], rows
@@ -123,6 +126,7 @@ def _against(name: str, found: dict[str, Paired]) -> str:
 def against_table(name: str, found: dict[str, Paired]) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows: each method against `name` on the same questions."""
     rows = [
-        [other, f"+{one.wins}", f"-{one.losses}", f"{one.p:.2g}"] for other, one in found.items()
+        [other, f"+{pair.wins}", f"-{pair.losses}", f"{pair.p:.2g}"]
+        for other, pair in found.items()
     ]
     return [f"against {name}", "wins", "losses", "p (McNemar)"], rows

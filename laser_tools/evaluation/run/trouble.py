@@ -1,4 +1,4 @@
-"""What a line keeps of an answer, or of the error in its place."""
+"""The part of an answer that a line keeps, or of the error in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond types: bodies of bytes, headers, refusals.
+"""The OpenAPI document beyond its types: bodies of bytes, headers, refusals.
 
 The routes read these by themselves (`routes`, `body`, `journal`), so FastAPI does not know of them.
 """

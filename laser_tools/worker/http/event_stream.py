@@ -1,14 +1,14 @@
 """An answer as Server-Sent Events: what its listener is told, then the answer or an error.
 
 A caller who reads slowly delays nobody: the model's thread only drops events into a queue, of which
-a request has few (a token each, and its stages). All of them fit into the socket's buffer, and the
-last one is written without waiting.
+a request has few (a token each, and its stages). Who takes none of them is cut off (protocol.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,9 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from laser_tools.progress import Event, Listener
 from laser_tools.wire import ANSWER_EVENT, EVENT_STREAM, PROGRESS_EVENTS
-from laser_tools.worker.http.record import Record, header
+from laser_tools.worker.http.record import Record, headers
 
 PING_S = 15.0  # proxies close what is silent, many after a minute
+_ZERO = re.compile(r"q=0(\.0*)?")
 _NAMES = {kind: name for name, kind in PROGRESS_EVENTS.items()}
 
 Answering = Callable[[Listener], Coroutine[Any, Any, str]]
@@ -65,9 +66,15 @@ class EventStream(EventSourceResponse):
 
 
 def wants_events(scope: Scope) -> bool:
-    """True if the caller's Accept header names event streams."""
-    accepted = header(scope, "accept").lower().split(",")
-    return any(kind.partition(";")[0].strip() == EVENT_STREAM for kind in accepted)
+    """True if the caller's Accept headers name event streams, and do not refuse them (q=0)."""
+    given = ",".join(headers(scope, "accept")).lower().replace(" ", "")
+    accepted = [kind.split(";") for kind in given.split(",")]
+    return any(kind == EVENT_STREAM and not _refused(more) for kind, *more in accepted)
+
+
+def _refused(parameters: Sequence[str]) -> bool:
+    """True for a quality of 0, however many of its decimals are given."""
+    return any(_ZERO.fullmatch(parameter) for parameter in parameters)
 
 
 def encoded(name: str, data: str) -> bytes:

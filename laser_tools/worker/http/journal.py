@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
@@ -16,6 +17,8 @@ from laser_tools.worker.http.metrics import Metrics
 from laser_tools.worker.http.record import Record, begin, header, logger, record_of
 from laser_tools.worker.http.refusals import Draining, Internal, body_of, headers_of
 from laser_tools.worker.http.unread import Unread
+
+PIECE_BYTES = 2**16  # of a body: what is written is copied
 
 
 @dataclass
@@ -56,8 +59,9 @@ class Journal:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 self._add_headers(record, MutableHeaders(scope=message))
-            record.bytes_out += len(message.get("body", b""))
-            await send(message)
+            for piece in _pieces(message):
+                await send(piece)
+                record.bytes_out += len(piece.get("body", b""))
 
         return noting
 
@@ -93,6 +97,18 @@ class Journal:
         if last:
             await unread.discard()
             await send({"type": "http.response.body", "body": b""})
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    """The message, a long body in pieces, each of which waits until the last one was taken.
+
+    So a request is in flight, and counts for its key, until its response has been taken.
+    """
+    body = message.get("body", b"")
+    last = max(len(body) - 1, 0) // PIECE_BYTES * PIECE_BYTES
+    for start in range(0, last, PIECE_BYTES):
+        yield {**message, "body": body[start : start + PIECE_BYTES], "more_body": True}
+    yield {**message, "body": body[last:]} if last else message
 
 
 def _wants_it_closed(scope: Scope) -> bool:

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -104,9 +105,13 @@ def route_of(path: str) -> str:
 
 def header(scope: Scope, name: str) -> str:
     """The first header of that name, or ""."""
+    return next(headers(scope, name), "")
+
+
+def headers(scope: Scope, name: str) -> Iterator[str]:
+    """All headers of that name."""
     wanted = name.lower().encode()
-    found = (value for key, value in scope["headers"] if key.lower() == wanted)
-    return next(found, b"").decode("latin-1")
+    return (value.decode("latin-1") for key, value in scope["headers"] if key.lower() == wanted)
 
 
 def log_event(event: str, **fields: object) -> None:
