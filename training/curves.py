@@ -25,7 +25,7 @@ def draw_curves(folder: Path, stages: Sequence[str], out: Path) -> None:
     with styled_figure(PANEL_IN[0] * columns, PANEL_IN[1] * rows) as figure:
         for number, (stage, measures) in enumerate(found.items(), start=1):
             panel = figure.add_subplot(rows, columns, number)
-            panel.set_prop_cycle(color=colormaps["tab20"].colors)
+            panel.set_prop_cycle(color=[colormaps["tab20"](i) for i in range(20)])
             for name, (steps, values) in measures.items():
                 panel.plot(steps, values, label=name, lw=1, marker=".", ms=2)
             panel.set(title=stage, xlabel="step", ylim=(0, 1))
