@@ -279,6 +279,7 @@ def _export(
 ) -> None:
     """Write a folder that `from_pretrained` loads, in float16: half the size."""
     model.router, model.config.active = router, list(options[-1])
+    model.config.dense_config.name_or_path = ""  # not this machine's folder
     model.get_decoder().set_attn_implementation("sdpa")
     model.half().save_pretrained(run.folder / "model")
     processor.save_pretrained(run.folder / "model")
