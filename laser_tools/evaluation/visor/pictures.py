@@ -11,7 +11,10 @@ from laser_tools.figures.style import INK, LASER_COLOUR, MUTED, PLAIN_COLOUR, st
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+FIXED, PRUNED = "one configuration", "token pruning"
+_COLOURS = {DENSE: INK, ROUTER: LASER_COLOUR, FIXED: PLAIN_COLOUR, PRUNED: MUTED}
 Cost = Literal["flops_ratio", "seconds_ratio"]
 LABELS: dict[Cost, str] = {"flops_ratio": "FLOPs / dense", "seconds_ratio": "seconds / dense"}
 
@@ -27,6 +30,7 @@ def cost_picture(report: VisorReport, path: Path) -> Path:
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
         panels[0].set_ylabel("right answers, %")
+        _key(figure)
         figure.text(0.01, 0.94, f"{report.model} on MicroScenes {report.split}, n = {report.n}")
         figure.savefig(path)
     return path
@@ -35,12 +39,22 @@ def cost_picture(report: VisorReport, path: Path) -> Path:
 def _point(axes: Axes, name: str, found: ConfigReport, cost: float) -> None:
     share, (low, high) = overall(found), found.interval
     errors = [[100 * max(share - low, 0)], [100 * max(high - share, 0)]]
-    axes.errorbar(cost, 100 * share, yerr=errors, color=_colour(name, found), marker="o",
-                  markersize=4, elinewidth=0.7)  # fmt: skip
-    axes.annotate(name, (cost, 100 * share), xytext=(4, 3), textcoords="offset points", fontsize=6)
+    axes.errorbar(cost, 100 * share, yerr=errors, color=_COLOURS[_kind(name, found)], marker="o",
+                  markersize=4, elinewidth=0.7, linestyle="none")  # fmt: skip
 
 
-def _colour(name: str, found: ConfigReport) -> str:
+def _kind(name: str, found: ConfigReport) -> str:
     if found.keep is not None:
-        return MUTED
-    return {DENSE: INK, ROUTER: LASER_COLOUR}.get(name, PLAIN_COLOUR)
+        return PRUNED
+    return name if name in (DENSE, ROUTER) else FIXED
+
+
+def _key(figure: Figure) -> None:
+    """A dot and a name for each kind of point."""
+    from matplotlib.lines import Line2D
+
+    dots = [
+        Line2D([], [], color=colour, marker="o", markersize=4, linestyle="none", label=kind)
+        for kind, colour in _COLOURS.items()
+    ]
+    figure.legend(handles=dots, loc="upper right", ncols=len(dots), frameon=False)
