@@ -18,6 +18,7 @@ OUTSIDE = {
     "SECURITY.md": "security.md",
     "examples/deploy/README.md": "deploy.md",
     "laser_tools/pico/weights/README.md": "pico.md",
+    "laser_tools/visor/weights/README.md": "pico-visor.md",
 }
 """Files outside docs/, by their paths in the repository, and the pages that they are."""
 
