@@ -186,7 +186,7 @@ class ZoomRequest(Look):
 
 
 class Localisation(Frozen):
-    """The attention map of an answer, and the scores by which its layer was chosen."""
+    """The attention map of an answer, and the scores of the layers that it was made from."""
 
     layer_idx: int = Field(
         description="The chosen layer; of a map made from several, that of its highest value"
