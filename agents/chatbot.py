@@ -67,7 +67,7 @@ def main(
     planner: Annotated[str, typer.Option(help="chat model, such as openai:gpt-5")] = "",
     model: Annotated[str, typer.Option(help="pico, or a local model folder")] = "pico",
 ) -> None:
-    """Talk about pictures; end with Ctrl-D. seen.png is what was looked at last."""
+    """Talk about pictures; end with Ctrl-D. seen.png is the place that was looked at last."""
     try:
         chosen, file = chat_model(planner) if planner else None, str(memory)
     except LaserError as error:
@@ -82,8 +82,8 @@ def main(
                 reply = chatbot.say(*attached(line), thread_id=thread)
             except (LaserError, OSError) as error:
                 reply = Reply(str(error))
-            if reply.crop:
-                reply.crop.save("seen.png")
+            if reply.crops:
+                reply.crops[0].save("seen.png")
             typer.echo(f"bot> {reply.text}\nyou> ", nl=False)
         typer.echo()
 

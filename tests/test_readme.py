@@ -24,7 +24,7 @@ from tests.docs.commands import check, check_options, commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-WORDS = 750
+WORDS = 450
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"^# prints .*?(\w*\d\w*)", re.MULTILINE)
 PORT, PATIENCE_S = "8000", 300

@@ -15,6 +15,7 @@ from laser_tools.schema import (
     AnswerRequest,
     Box,
     GroundedAnswer,
+    Localisation,
     MethodName,
     ZoomRequest,
     ZoomResult,
@@ -170,11 +171,15 @@ def _shown(answer: GroundedAnswer) -> str:
     way = f"route {answer.route}{why}"
     lines = [f"  {answer.method:<12}{answer.answer!r:<14} confidence {sure}, {way}"]
     if answer.localisation is not None:
-        how = " (strongest)" if answer.method == "laser" else ""
-        lines.append(f"    layer     {answer.localisation.layer_idx}{how}")
+        lines.append(f"    layer     {_layer(answer.localisation)}")
     lines += [f"    evidence  {pixels(region.box)}" for region in answer.evidence]
     lines += [f"    crop      {pixels(box)}" for box in answer.crop_boxes]
     return "\n".join([*lines, f"    seconds   {seconds(answer.timings_s)}"])
+
+
+def _layer(where: Localisation) -> str:
+    """The layer that decided, as far as the result tells how."""
+    return f"{where.layer_idx} (of the map's peak)" if where.vaq else str(where.layer_idx)
 
 
 def pixels(box: Box) -> str:
@@ -219,7 +224,7 @@ def zoom(
 
 
 def _places(result: ZoomResult) -> list[str]:
-    lines = [f"  layer {result.localisation.layer_idx} (strongest)"]
+    lines = [f"  layer {_layer(result.localisation)}"]
     for i, (region, crop) in enumerate(zip(result.evidence, result.crop_boxes, strict=True), 1):
         lines.append(f"  {i}  {pixels(region.box)}  ({100 * region.score:.0f} % of the attention)")
         lines.append(f"     crop {pixels(crop)}")

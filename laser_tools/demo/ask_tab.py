@@ -106,7 +106,7 @@ def _results() -> Results:
                 heat = _heat()
         with gr.Row(equal_height=True):
             with gr.Column(min_width=220):
-                crops = _panel("Crop", "crops")
+                crops = _panel("Crops", "crops")
             with gr.Column(min_width=220):
                 layers = _panel("VAQ per layer", "layers")
             with gr.Column(min_width=220):

@@ -18,9 +18,9 @@ WAITING = {"plain": "reads the whole image", "laser": "looks, crops and checks"}
 ROUTES: dict[Route, str] = {
     "plain": "Read from the whole image; nothing was looked for.",
     "direct": "The whole image was sure enough: no closer look was needed.",
-    "zoom": "Read from the crop.",
-    "verify": "Read from the crop, and checked against the crop with its evidence hidden.",
-    "kept": "Read from the whole image, which was surer than the crop.",
+    "zoom": "Read close up.",
+    "verify": "Read close up, and checked against the same crops with the evidence hidden.",
+    "kept": "Read from the whole image, which was surer than a closer look.",
 }
 REASONS: dict[Abstain, str] = {
     "not_there": "No answer: the model says that this is not in the image.",
@@ -103,7 +103,7 @@ def heat(image: Shown, where: Localisation | None) -> str:
     place = f"left:{x0:.2%};top:{y0:.2%};width:{x1 - x0:.2%};height:{y1 - y0:.2%}"
     return (
         f"<figure class='lt-heat'><img alt='' src='{data_url(image.pixels, 'jpeg')}'>"
-        f"<img class='lt-layer' alt='attention map of layer {where.layer_idx}' style='{place}' "
+        f"<img class='lt-layer' alt='attention map' style='{place}' "
         f"src='{data_url(heat_layer(where), 'png')}'></figure>"
     )
 
@@ -125,16 +125,14 @@ def _crop(image: UprightImage, box: Box) -> str:
 
 
 def layers(where: Localisation | None) -> str:
-    """VAQ of every layer as a row of bars; the strongest is marked."""
+    """VAQ of every layer as a row of bars; the one that gives most of the map's peak is marked."""
     if where is None or not where.vaq:
-        return _nothing("No layer was scored on this route.")
+        return _nothing("No VAQ: this route compared no layers.")
     top = max(where.vaq) or 1.0
     bars = [_layer_bar(i, vaq, vaq / top, i == where.layer_idx) for i, vaq in enumerate(where.vaq)]
-    chosen = (
-        f"Layer <b>{where.layer_idx}</b> of {len(where.vaq)} is the strongest, "
-        f"VAQ {where.vaq[where.layer_idx]:.3f}"
-    )
-    return f"<div class='lt-layers'>{''.join(bars)}</div><p class='lt-note'>{chosen}</p>"
+    vaq = f"VAQ {where.vaq[where.layer_idx]:.3f}"
+    note = f"Layer <b>{where.layer_idx}</b> gives most of the map's peak; {vaq}"
+    return f"<div class='lt-layers'>{''.join(bars)}</div><p class='lt-note'>{note}</p>"
 
 
 def _layer_bar(i: int, vaq: float, share: float, chosen: bool) -> str:

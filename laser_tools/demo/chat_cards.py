@@ -80,18 +80,19 @@ def _words(text: str) -> str:
 
 
 def _found(reply: Reply, seen: LaserResult) -> str:
-    """The original with the evidence drawn in, beside the answer and the crop."""
+    """The original with the evidence drawn in, beside the answer and the crops."""
     answer, picture = seen.result, seen.picture
     assert isinstance(answer, GroundedAnswer)  # `supporting` quotes no search
     assert picture is not None  # `reply_in` adds it
     drawn = evidence_image(picture, answer, LINES_PER_SIDE)
     legend = f"<b>{escape(seen.original)}</b> <i class='lt-box'></i> evidence"
     legend += " <i class='lt-dashes'></i> crop" if seen.crops else ""
-    crop = seen.crops and reply.crop and _figure(reply.crop, "crop", "The crop that was read")
+    crops = reply.crops if seen.crops else ()
+    read = "".join(_figure(crop, "crop", "Read close up") for crop in crops)
     return (
         f"<div class='lt-found'>{_figure(drawn, 'evidence', legend)}"
         f"<div><p class='lt-answer'>{escape(answer.answer)}</p>{_sure(answer.confidence)}"
-        f"<p class='lt-route'>{ROUTES[answer.route]}</p>{crop or ''}</div></div>"
+        f"<p class='lt-route'>{ROUTES[answer.route]}</p>{read}</div></div>"
     )
 
 

@@ -81,7 +81,7 @@ def _accuracy_bars(
 
 
 def layer_picture(layers: dict[str, list[int]], path: Path) -> Path:
-    """Draw how often each layer is the strongest: a row per question type, all on one scale."""
+    """Draw how often each layer gives most of the map's peak: a row per type, on one scale."""
     shares = {kind: _shares(counts) for kind, counts in layers.items() if kind != OVERALL}
     top = max(float(row.max()) for row in shares.values())
     n_layers = len(next(iter(shares.values())))
@@ -92,7 +92,7 @@ def layer_picture(layers: dict[str, list[int]], path: Path) -> Path:
         figure.subplots_adjust(top=1 - 0.35 / tall, bottom=0.5 / tall)
         for axes, (kind, row) in zip(rows, shares.items(), strict=True):
             _layer_row(axes, kind, row, top)
-        rows[0].set_title("strongest layer, share of questions")
+        rows[0].set_title("layer of the map's peak, share of questions")
         rows[-1].set_xlabel("layer")
         rows[-1].set_xticks(range(0, n_layers, max(n_layers // 12, 1)))
         figure.savefig(path)

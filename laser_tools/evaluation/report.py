@@ -193,7 +193,7 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> Paired:
 
 
 def layer_counts(outcomes: Sequence[Outcome]) -> dict[str, list[int]]:
-    """Number of questions per chosen layer (index = layer), by question type."""
+    """Number of questions per layer of the map's peak (index = layer), by question type."""
     counts: dict[str, list[int]] = {}
     for name, group in by_group(outcomes).items():
         places = [o.result.localisation for o in group if o.result.localisation is not None]

@@ -1,4 +1,4 @@
-"""The evidence of one answer as a figure: image with map and boxes, crop, VAQ, margins.
+"""The evidence of one answer as a figure: image with map and boxes, crops, VAQ, margins.
 
 Needs matplotlib (the `engine` extra). Draws on figures of its own, never on pyplot's state.
 """
@@ -28,6 +28,7 @@ from laser_tools.schema import GroundedAnswer, Localisation, TokenMargin
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
 
 WIDTH_IN = 7.2  # inches: a double column
 IMAGE_WIDTH = 0.40  # of the figure's width
@@ -80,7 +81,7 @@ def _panels(figure: Figure, image: Image.Image, answer: GroundedAnswer, top_in: 
         2, 1, left=0.735, right=0.985, top=top, bottom=bottom + 0.02, hspace=0.62
     )
     _draw_image(figure.add_subplot(pictures[0]), image, answer)
-    _draw_crop(figure.add_subplot(pictures[1]), image, answer)
+    _draw_crops(figure, pictures[1], image, answer)
     _draw_vaq(figure.add_subplot(curves[0]), answer.localisation)
     _draw_margins(figure.add_subplot(curves[1]), answer.margins)
 
@@ -130,8 +131,11 @@ def _draw_image(axes: Axes, image: Image.Image, answer: GroundedAnswer) -> None:
 def _image_title(answer: GroundedAnswer) -> str:
     if answer.localisation is None:
         return "image"
-    kind = "contrastive attention" if answer.method == "laser" else "attention map"
-    return f"image, {kind} (layer {answer.localisation.layer_idx})"
+    if answer.method == "laser":
+        return "image, contrastive attention"
+    where = answer.localisation
+    layer = "" if where.vaq else f" (layer {where.layer_idx})"  # the panel of VAQ names it
+    return f"image, attention map{layer}"
 
 
 def _key(axes: Axes, answer: GroundedAnswer) -> None:
@@ -166,13 +170,18 @@ def _colour_scale(axes: Axes) -> None:
         )
 
 
-def _draw_crop(axes: Axes, image: Image.Image, answer: GroundedAnswer) -> None:
+def _draw_crops(
+    figure: Figure, space: SubplotSpec, image: Image.Image, answer: GroundedAnswer
+) -> None:
+    """Each crop below the one before, best first."""
+    rows = space.subgridspec(max(len(answer.crop_boxes), 1), 1, hspace=0.22)
     if not answer.crop_boxes:
-        _empty(axes, "no crop", f"The {answer.route} route answered\nfrom the whole image.")
-        return
-    box = answer.crop_boxes[0]
-    axes.set_title(f"crop, {box.width} x {box.height} px")
-    draw_crop(axes, image, box, answer.evidence)
+        why = f"The {answer.route} route answered\nfrom the whole image."
+        _empty(figure.add_subplot(rows[0]), "no crop", why)
+    for i, box in enumerate(answer.crop_boxes):
+        axes = figure.add_subplot(rows[i])
+        axes.set_title(f"crop, {box.width} x {box.height} px")
+        draw_crop(axes, image, box, answer.evidence)
 
 
 def _empty(axes: Axes, title: str, why: str) -> None:
@@ -186,7 +195,7 @@ def _empty(axes: Axes, title: str, why: str) -> None:
 
 def _draw_vaq(axes: Axes, where: Localisation | None) -> None:
     if where is None or not where.vaq:
-        _empty(axes, "VAQ per layer", "No layer was scored.")
+        _empty(axes, "VAQ per layer", "No layers were compared.")
         return
     layers = range(len(where.vaq))
     colours = [LASER_COLOUR if i == where.layer_idx else FAINT for i in layers]
@@ -196,7 +205,7 @@ def _draw_vaq(axes: Axes, where: Localisation | None) -> None:
     axes.set_xticks(list(layers)[:: max(len(where.vaq) // 8, 1)])
     axes.margins(x=0.02, y=0.2)
     axes.annotate(
-        "strongest",
+        "peak",
         (where.layer_idx, where.vaq[where.layer_idx]),
         xytext=(0, 3),
         textcoords="offset points",

@@ -50,7 +50,7 @@ class AttentionPair:
 
 @dataclass(frozen=True)
 class AttentionMaps(AttentionPair):
-    """Recorded attention with the chosen layer and its map."""
+    """Recorded attention, the map made of it, and the layer that decided."""
 
     layer_idx: int  # the real number of the layer that decided
     vaq: Tensor  # (L,), or (0,) for a method without such scores
@@ -90,10 +90,7 @@ def localise(
 
 
 def contrastive(call: ModelCall, prompts: Sequence[Prompt], options: LookOptions) -> Looked:
-    """LASER's: attention with the query minus attention without it, at the layer VAQ chooses.
-
-    Or at the layers that the options name.
-    """
+    """LASER's: attention with the query minus attention without it, of the layers in `options`."""
     others = without_query(prompts, options)
     rule = map_rule(call.vlm, options)
     return compared(call, prompts, others, rule, options, options.readout)

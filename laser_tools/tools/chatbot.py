@@ -48,14 +48,14 @@ def build_chatbot(
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply in words, the tool result that it quotes, if any, and the picture looked at there.
+    """A reply in words, the tool result that it quotes, if any, and what was looked at there.
 
     `withheld` says why there is no answer, where the tool gave none and the reply quotes none.
     """
 
     text: str
     seen: LaserResult | None = None
-    crop: Image.Image | None = None
+    crops: tuple[Image.Image, ...] = ()
     withheld: Abstain | None = None
 
 
@@ -75,10 +75,10 @@ def reply_in(messages: Sequence[BaseMessage], toolkit: LaserToolkit, thread_id: 
     words, seen = messages[-1].text, supporting(messages)
     if seen is None:
         return Reply(words, withheld=_withheld(messages))
-    images, handle = toolkit.images, (seen.crops or (seen.image,))[0]
-    original = images.get(seen.original, thread_id).image
-    crop = images.get(handle, thread_id).image.pixels
-    return Reply(words, replace(seen, picture=original), crop)
+    original = toolkit.images.get(seen.original, thread_id).image
+    looked_at = [toolkit.images.get(h, thread_id) for h in seen.crops or (seen.image,)]
+    crops = tuple(found.image.pixels for found in looked_at)
+    return Reply(words, replace(seen, picture=original), crops)
 
 
 def _withheld(messages: Sequence[BaseMessage]) -> Abstain | None:

@@ -53,8 +53,8 @@ def test_a_follow_up_is_about_the_picture_attached_before() -> None:
     assert first.text.startswith("red (confidence 0.90), seen at [600, 100, 640, 150] px of img_1")
     assert first.seen is not None
     assert first.seen.result.evidence[0].box == RED_BOX
-    assert first.crop is not None
-    assert first.crop.size == (200, 100)
+    assert first.crops
+    assert first.crops[0].size == (200, 100)
     assert talk.say("And what colour is the big rectangle?").text.startswith("red")
     assert engine.answered[-1].question == "And what colour is the big rectangle?"
     assert talk.say(SMALL, [scene(colour="blue")]).text.startswith("blue")
