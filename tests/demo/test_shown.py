@@ -137,6 +137,6 @@ def test_what_an_answer_does_not_have_is_said_not_invented() -> None:
     assert "confidence unknown" in cards.answers("?", [BARE])
     assert "did not look" in cards.heat(Shown.of(image()), None)
     assert "No crop" in cards.crops(image(), ())
-    assert "No layer" in cards.layers(None)
+    assert "No VAQ" in cards.layers(None)
     assert "no token" in cards.margins(())
     assert "does not tell" in cards.seconds([BARE])
