@@ -85,6 +85,6 @@ def test_who_takes_nothing_holds_a_place_and_is_cut_off(worker: Loopback, noise:
 def test_who_reads_slowly_gets_everything(worker: Loopback, noise: str) -> None:
     begun_s = time.monotonic()
     with download(worker, noise) as caller:
-        came, announced = received(caller, pause_s=TAKE_S / 10)
-    assert time.monotonic() - begun_s > 2 * TAKE_S
+        came, announced = received(caller, pause_s=0.02)
+    assert time.monotonic() - begun_s > TAKE_S  # in all; no wait was as long
     assert came == announced
