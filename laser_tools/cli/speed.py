@@ -136,13 +136,10 @@ def _with_questions(setup: Setup) -> Setup:
     """The setup with questions to average over: the options' gate, if any, decides the routes."""
     from dataclasses import replace
 
-    from laser_tools.evaluation.benchmarks.microscenes.items import draw_items
-    from laser_tools.images import UprightImage
+    from laser_tools.evaluation.benchmarks import benchmark
 
-    items = draw_items("validation", N_QUESTIONS)
-    return replace(
-        setup, questions=[(UprightImage.of(item.image), item.question) for item in items]
-    )
+    items = benchmark("microscenes").items("validation", N_QUESTIONS)
+    return replace(setup, questions=[(item.image(), item.question) for item in items])
 
 
 def _deliver(report: SpeedReport, json_file: Path | None) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from laser_tools import cli
+from laser_tools.cli.speed import N_QUESTIONS, _with_questions
 from laser_tools.errors import InvalidRequest
 from laser_tools.evaluation.speed import bench as speed
 from laser_tools.evaluation.speed.geometries import PLACES, geometry, shallower
@@ -187,6 +188,12 @@ def test_the_command_writes_the_promised_json(
     assert size["peak_memory_ratio"] > 0
     assert report["batch"]["2"]["throughput_ratio"] > 0
     assert out.with_suffix(".png").stat().st_size > 0
+
+
+def test_nothing_is_asked_without_a_question() -> None:
+    questions = _with_questions(speed.Setup()).questions
+    assert len(questions) == N_QUESTIONS
+    assert all(question for _, question in questions)
 
 
 def test_a_trained_model_is_asked_validation_questions(
